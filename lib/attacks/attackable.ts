@@ -1,0 +1,20 @@
+import type { Tensor } from '../tensor/tensor.js';
+
+/**
+ * What an attack sees of its victim: logits, and the gradient of any function of the logits with respect to the
+ * pixels. Images are f32 [N, H, W, C] in [0, 1]; logits f32 [N, classes]. Results belong to the caller.
+ */
+export interface Attackable {
+  /** Shape of one image, [H, W, C]. */
+  readonly inputShape: readonly number[];
+  readonly classes: number;
+  logits(images: Tensor): Tensor;
+  /**
+   * The vector-Jacobian product: runs the network, asks `cotangent` for dLoss/dLogits at these logits, and returns
+   * the logits and dLoss/dImages (the shape of `images`).
+   */
+  vjp(
+    images: Tensor,
+    cotangent: (logits: Tensor) => Tensor,
+  ): { readonly logits: Tensor; readonly gradient: Tensor };
+}

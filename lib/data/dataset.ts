@@ -1,0 +1,143 @@
+import { HardbitError } from '../errors.js';
+import { native } from '../native.js';
+import { scope } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+
+/** Labelled images in memory. It owns its tensors: `dispose()` frees them. */
+export interface Dataset {
+  readonly name: string;
+  readonly classes: number;
+  /** Height, width and channels of one image. */
+  readonly imageShape: readonly [number, number, number];
+  /** [N, H, W, C]: f32 in [0, 1], or u8, where k means k/255. */
+  readonly images: Tensor;
+  /** i32 [N] in [0, classes). */
+  readonly labels: Tensor;
+  /** N. */
+  readonly size: number;
+  dispose(): void;
+}
+
+/** Examples of a dataset, ready for a network. */
+export interface Batch {
+  /** f32 [B, H, W, C] in [0, 1]. */
+  readonly images: Tensor;
+  /** i32 [B]. */
+  readonly labels: Tensor;
+  /** i32 [B], the examples' positions in the dataset. */
+  readonly indices: Tensor;
+}
+
+/** First Philox stream of the order of examples; epoch e takes stream EPOCH_STREAM + e. */
+const EPOCH_STREAM = 0x2000_0000;
+
+/**
+ * A dataset of the given tensors, which it then owns.
+ *
+ * @param images f32 in [0, 1] or u8, [N, H, W, C]
+ * @param labels i32 [N] in [0, classes)
+ * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE where the two do not fit each other or this description.
+ */
+export function createDataset(name: string, classes: number, images: Tensor, labels: Tensor): Dataset {
+  const [size, height, width, channels] = images.shape;
+  if (
+    images.shape.length !== 4 ||
+    size === undefined ||
+    height === undefined ||
+    width === undefined ||
+    channels === undefined
+  ) {
+    throw new HardbitError(
+      'ERR_HARDBIT_SHAPE',
+      `The images of '${name}' have shape [${images.shape.join(', ')}]; expected [N, H, W, C].`,
+    );
+  }
+  if (images.dtype !== 'f32' && images.dtype !== 'u8') {
+    throw new HardbitError(
+      'ERR_HARDBIT_DTYPE',
+      `The images of '${name}' are ${images.dtype}; expected f32 in [0, 1] or u8.`,
+    );
+  }
+  if (labels.dtype !== 'i32') {
+    throw new HardbitError('ERR_HARDBIT_DTYPE', `The labels of '${name}' are ${labels.dtype}; expected i32.`);
+  }
+  if (labels.shape.length !== 1 || labels.rows !== size) {
+    throw new HardbitError(
+      'ERR_HARDBIT_SHAPE',
+      `The labels of '${name}' have shape [${labels.shape.join(', ')}]; expected [${size}], one an image.`,
+    );
+  }
+  return {
+    name,
+    classes,
+    imageShape: [height, width, channels],
+    images,
+    labels,
+    size,
+    dispose() {
+      images.dispose();
+      labels.dispose();
+    },
+  };
+}
+
+/**
+ * The first n examples, in the dataset's order. Shares memory; either of the two may be disposed of first.
+ *
+ * @param n integer in [1, dataset.size]
+ * @throws ERR_HARDBIT_ARGUMENT for another n.
+ */
+export function takeFirst(dataset: Dataset, n: number): Dataset {
+  if (!Number.isInteger(n) || n < 1 || n > dataset.size) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `Cannot take the first ${n} examples of '${dataset.name}'; expected a whole number from 1 to ${dataset.size}.`,
+    );
+  }
+  return createDataset(dataset.name, dataset.classes, dataset.images.slice(0, n), dataset.labels.slice(0, n));
+}
+
+/**
+ * Images as f32 in a new handle: u8 k becomes fl(k/255); f32 is passed on and shares memory.
+ *
+ * @throws ERR_HARDBIT_DTYPE for any other dtype.
+ */
+export function toFloatImages(images: Tensor): Tensor {
+  if (images.dtype === 'u8') return new Tensor(native().u8ToFloat(images.handle));
+  if (images.dtype === 'f32') return images.slice(0, images.rows);
+  throw new HardbitError(
+    'ERR_HARDBIT_DTYPE',
+    `The images are ${images.dtype}; expected f32 in [0, 1] or u8.`,
+  );
+}
+
+/**
+ * The examples order[begin], …, order[end − 1].
+ *
+ * @param order i32 [N], positions in the dataset, as from epochOrder()
+ * @throws ERR_HARDBIT_ARGUMENT where begin and end are not whole numbers, 0 ≤ begin < end ≤ N.
+ */
+export function shuffledBatch(dataset: Dataset, order: Tensor, begin: number, end: number): Batch {
+  if (!(Number.isInteger(begin) && Number.isInteger(end) && begin >= 0 && begin < end && end <= order.rows)) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `A batch of examples ${begin} to ${end} was asked for; expected 0 ≤ begin < end ≤ ${order.rows}.`,
+    );
+  }
+  return scope(() => {
+    const indices = order.slice(begin, end);
+    const gather = (x: Tensor) => new Tensor(native().gather(x.handle, indices.handle));
+    return { images: toFloatImages(gather(dataset.images)), labels: gather(dataset.labels), indices };
+  });
+}
+
+/**
+ * The order of the examples in one epoch: i32 [N], a uniform permutation by (seed, epoch), the same on every machine
+ * and thread count.
+ *
+ * @param seed integer in [0, 2^53)
+ * @param epoch integer in [0, 2^28)
+ */
+export function epochOrder(dataset: Dataset, seed: number, epoch: number): Tensor {
+  return new Tensor(native().permutation(dataset.size, seed, EPOCH_STREAM + epoch));
+}

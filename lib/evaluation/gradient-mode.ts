@@ -1,0 +1,63 @@
+import { HardbitError, requireName } from '../errors.js';
+import { defaultGradientMode, type GradientMode, type Model } from '../models/registry.js';
+
+/** How the attacker differentiated, as it stands beside a figure; `sign` is null for a network without sign layers. */
+export interface RecordedGradientMode {
+  readonly discretizer: GradientMode['discretizer'];
+  readonly sign: GradientMode['sign'] | null;
+}
+
+/** The choices of each key; the compiler sees to it that none is missing. */
+const choices: { readonly [K in keyof GradientMode]: Readonly<Record<GradientMode[K], true>> } = {
+  discretizer: { identity: true, exact: true },
+  sign: { clipped: true, identity: true, approx: true, exact: true },
+};
+
+function parseChoice<K extends keyof GradientMode>(key: K, value: string): GradientMode[K] {
+  return requireName(`${key} gradient`, value, Object.keys(choices[key]) as GradientMode[K][]);
+}
+
+/**
+ * Reads a gradient mode written as text: 'discretizer=identity,sign=clipped', or either alone.
+ *
+ * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown key or value, with the nearest known one; ERR_HARDBIT_ARGUMENT for
+ * text of another form or a key given twice.
+ */
+export function parseGradientMode(text: string): Partial<GradientMode> {
+  const mode: { -readonly [K in keyof GradientMode]?: GradientMode[K] } = {};
+  for (const part of text.split(',')) {
+    const [name = '', value, ...rest] = part.split('=').map((piece) => piece.trim());
+    if (value === undefined || rest.length > 0) {
+      throw new HardbitError(
+        'ERR_HARDBIT_ARGUMENT',
+        `'${part.trim()}' is not a gradient mode; expected text such as 'discretizer=identity,sign=clipped'.`,
+      );
+    }
+    const key = requireName('gradient mode key', name, Object.keys(choices) as (keyof GradientMode)[]);
+    if (mode[key] !== undefined) {
+      throw new HardbitError('ERR_HARDBIT_ARGUMENT', `The gradient mode names '${key}' twice; give it once.`);
+    }
+    if (key === 'discretizer') mode.discretizer = parseChoice(key, value);
+    else mode.sign = parseChoice(key, value);
+  }
+  return mode;
+}
+
+/** The mode that an attack on `model` uses where `mode` is asked for, as it is recorded. */
+export function recordGradientMode(
+  model: Pick<Model, 'hasSign'>,
+  mode: Partial<GradientMode> = {},
+): RecordedGradientMode {
+  const { discretizer, sign } = { ...defaultGradientMode, ...mode };
+  return { discretizer, sign: model.hasSign ? sign : null };
+}
+
+/**
+ * The gradient modes worth trying against a network; the worst is the one to report. Networks with sign layers: identity
+ * through the discretizer with each useful surrogate of sign; others: identity through the discretizer. `exact` is not
+ * among them: its gradient is zero, and it only shows masking.
+ */
+export function gradientModesFor(model: Pick<Model, 'hasSign'>): readonly Partial<GradientMode>[] {
+  if (!model.hasSign) return [{ discretizer: 'identity' }];
+  return (['clipped', 'identity', 'approx'] as const).map((sign) => ({ discretizer: 'identity', sign }));
+}

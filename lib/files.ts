@@ -1,0 +1,144 @@
+import { createHash, randomBytes } from 'node:crypto';
+import {
+  closeSync,
+  fchmodSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { HardbitError } from './errors.js';
+
+const writeCures: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full; free some space or choose another place',
+  EDQUOT: 'your disk quota is used up; free some space or choose another place',
+  EFBIG: 'the file is larger than this system allows; choose another place',
+  EACCES: 'you may not write there; choose another place or change its permissions',
+  EPERM: 'you may not write there; choose another place or change its permissions',
+  EROFS: 'that file system is read-only; choose another place',
+  ENOENT: 'its folder does not exist; create it first',
+  ENOTDIR: 'part of the path is a file, not a folder; choose another place',
+  EEXIST: 'a file of that name is in the way; choose another place',
+  EISDIR: 'it is a folder; give the name of a file',
+  ENAMETOOLONG: 'the name is too long; choose a shorter one',
+};
+
+const readCures: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file; check the path',
+  ENOTDIR: 'part of the path is a file, not a folder; check the path',
+  EACCES: 'you may not read it; change its permissions',
+  EPERM: 'you may not read it; change its permissions',
+  EISDIR: 'it is a folder; give the name of a file',
+  ERR_FS_FILE_TOO_LARGE: 'it is larger than 2 GiB, the most Node reads at once; give a smaller file',
+};
+
+function fileError(
+  code: 'ERR_HARDBIT_WRITE' | 'ERR_HARDBIT_READ',
+  doing: string,
+  path: string,
+  error: unknown,
+): HardbitError {
+  const { code: reason = '', message } = error as NodeJS.ErrnoException;
+  const cure = (code === 'ERR_HARDBIT_WRITE' ? writeCures : readCures)[reason];
+  return new HardbitError(
+    code,
+    `Cannot ${doing} ${path}: ${cure ?? `the system says '${message}'; check the path and its disk`}.`,
+    { cause: error },
+  );
+}
+
+function writeSynced(file: number, data: Uint8Array | string): void {
+  try {
+    writeFileSync(file, data);
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+}
+
+/** Makes a rename in `folder` survive a power cut, where the file system can. */
+function syncFolder(folder: string): void {
+  try {
+    const handle = openSync(folder, 'r');
+    try {
+      fsyncSync(handle);
+    } finally {
+      closeSync(handle);
+    }
+  } catch {
+    // Some network file systems cannot sync a folder; the file itself is complete and in place.
+  }
+}
+
+/**
+ * Writes a file so that `path` holds either its old contents or all of `data`, also after a crash or a power cut: a
+ * temporary file in the same folder is written, synced and renamed. A symbolic link is followed, the permissions of a
+ * file that is replaced are kept, and a device or pipe (/dev/stdout) is written directly.
+ *
+ * @throws ERR_HARDBIT_WRITE with the path and the cure; no temporary file stays behind.
+ */
+export function writeFileAtomic(path: string, data: Uint8Array | string): void {
+  let temporary: string | undefined;
+  try {
+    const existing = statSync(path, { throwIfNoEntry: false });
+    if (existing !== undefined && !existing.isFile()) {
+      writeFileSync(path, data);
+      return;
+    }
+    const target = existing === undefined ? path : realpathSync(path);
+    const folder = dirname(target);
+    temporary = join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    const file = openSync(temporary, 'wx');
+    if (existing !== undefined) fchmodSync(file, existing.mode & 0o7777);
+    writeSynced(file, data);
+    renameSync(temporary, target);
+    temporary = undefined;
+    syncFolder(folder);
+  } catch (error) {
+    if (temporary !== undefined) {
+      try {
+        unlinkSync(temporary);
+      } catch {
+        // It was never made, or went with its folder.
+      }
+    }
+    throw fileError('ERR_HARDBIT_WRITE', 'write', path, error);
+  }
+}
+
+/**
+ * Creates a folder and its parents; one that exists is left as it is.
+ *
+ * @throws ERR_HARDBIT_WRITE with the path and the cure.
+ */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (error) {
+    throw fileError('ERR_HARDBIT_WRITE', 'create the folder', path, error);
+  }
+}
+
+/**
+ * The contents of a file.
+ *
+ * @throws ERR_HARDBIT_READ with the path and the cure.
+ */
+export function readFile(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    throw fileError('ERR_HARDBIT_READ', 'read', path, error);
+  }
+}
+
+/** SHA-256 as 64 lower-case hexadecimal digits. */
+export function sha256(data: Uint8Array): string {
+  return createHash('sha256').update(data).digest('hex');
+}

@@ -1,0 +1,23 @@
+/**
+ * hardbit: train, attack, audit and ship image classifiers whose inputs are discretized and whose weights and
+ * activations may be binary.
+ */
+
+export type { Attackable } from './attacks/attackable.js';
+export * as attacks from './attacks/registry.js';
+export * as data from './data/registry.js';
+export { type ErrorCode, errorCodes, HardbitError, isHardbitError } from './errors.js';
+export { type AttackEvaluation, evaluateAttack } from './evaluation/attack.js';
+export { type CleanEvaluation, evaluateClean } from './evaluation/clean.js';
+export { parseGradientMode } from './evaluation/gradient-mode.js';
+export { type PairedDifference, pairedDifference } from './evaluation/statistics.js';
+export { evaluateTransfer } from './evaluation/transfer.js';
+export * as models from './models/registry.js';
+export type { MemoryInfo, NativeInfo } from './native.js';
+export { adam, type OptimizerSpec, sgd } from './optim/optimizer.js';
+export { info, memory } from './runtime.js';
+export { keep, scope } from './tensor/scope.js';
+export { type DType, Tensor, type TensorData } from './tensor/tensor.js';
+export { type FitOptions, type FitProgress, type FitResult, fit } from './training/fit.js';
+export { createTrainer, type StepResult, Trainer } from './training/step.js';
+export { version } from './version.js';

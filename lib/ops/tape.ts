@@ -1,0 +1,86 @@
+import { HardbitError } from '../errors.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { axpy } from './elementwise.js';
+
+/**
+ * A value in a recorded computation. Its gradient is an f32 tensor of the same logical shape, whatever the dtype of
+ * the value: the gradient with respect to the real number that a code or a bit stands for.
+ */
+export interface Variable {
+  readonly value: Tensor;
+  /** False for constants: no gradient is computed for them. */
+  readonly requiresGradient: boolean;
+}
+
+/** A leaf: a parameter or an input to differentiate with respect to, or a constant. */
+export function variable(value: Tensor, requiresGradient = true): Variable {
+  return { value, requiresGradient };
+}
+
+/** Maps dLoss/dOutput to dLoss/dInput, one entry an input; null where an input needs none. */
+export type Gradient = (dOutput: Tensor) => readonly (Tensor | null)[];
+
+interface Entry {
+  readonly inputs: readonly Variable[];
+  readonly output: Variable;
+  readonly gradient: Gradient;
+}
+
+/**
+ * Records the ops of one computation in order, and walks them backwards. An explicit object: two computations in
+ * one process never meet. What an op saves is held by its gradient function; the enclosing `scope()` frees it.
+ */
+export class Tape {
+  readonly #entries: Entry[] = [];
+
+  /** Adds an op; the output requires a gradient where an input does, and nothing is kept where none does. */
+  record(inputs: readonly Variable[], value: Tensor, gradient: Gradient): Variable {
+    const requiresGradient = inputs.some((input) => input.requiresGradient);
+    const output = variable(value, requiresGradient);
+    if (requiresGradient) this.#entries.push({ inputs, output, gradient });
+    return output;
+  }
+
+  /**
+   * Gradients of `targets`, given dLoss/dOutput (f32, the shape of `output`). Intermediate gradients are freed on
+   * the way. A tape serves one backward pass.
+   *
+   * @throws ERR_HARDBIT_ARGUMENT where a target did not take part in the computation.
+   */
+  backward(output: Variable, dOutput: Tensor, targets: readonly Variable[]): Tensor[] {
+    const wanted = new Set(targets);
+    const gradients = new Map<Variable, Tensor>([[output, dOutput]]);
+    while (this.#entries.length > 0) {
+      const entry = this.#entries.pop() as Entry;
+      const dEntry = gradients.get(entry.output);
+      if (dEntry === undefined) continue;
+      const dInputs = entry.gradient(dEntry);
+      if (!wanted.has(entry.output)) {
+        gradients.delete(entry.output);
+        if (dEntry !== dOutput && !dInputs.includes(dEntry)) dEntry.dispose();
+      }
+      entry.inputs.forEach((input, i) => {
+        const dInput = dInputs[i];
+        if (!input.requiresGradient || dInput === undefined || dInput === null) return;
+        const sum = gradients.get(input);
+        if (sum === undefined) {
+          gradients.set(input, dInput);
+        } else {
+          const total = sum.clone();
+          axpy(total, 1, dInput);
+          gradients.set(input, total);
+        }
+      });
+    }
+    return targets.map((target) => {
+      const gradient = gradients.get(target);
+      if (gradient === undefined) {
+        throw new HardbitError(
+          'ERR_HARDBIT_ARGUMENT',
+          'A gradient was asked for a variable that did not take part in the recorded computation.',
+        );
+      }
+      return gradient;
+    });
+  }
+}

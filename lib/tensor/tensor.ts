@@ -1,0 +1,100 @@
+import { HardbitError } from '../errors.js';
+import { type DType, type NativeTensor, native, type TensorData } from '../native.js';
+import { adopt } from './scope.js';
+
+export type { DType, TensorData } from '../native.js';
+
+/**
+ * A dense row-major array owned by the native core.
+ *
+ * It is freed by `dispose()`, by `using`, at the end of the enclosing `scope()`, or, as a safety net, by the
+ * garbage collector. dtypes: f32, i32, i16, u8 and bits (±1, packed along the last dimension).
+ */
+export class Tensor implements Disposable {
+  readonly handle: NativeTensor;
+
+  /** Wraps a handle of the native core; meant for `lib/ops`. The current scope, if any, owns it. */
+  constructor(handle: NativeTensor) {
+    this.handle = handle;
+    adopt(this);
+  }
+
+  /**
+   * A tensor of `shape` with a copy of `data` (flat, row-major), or zeros without it.
+   *
+   * @throws ERR_HARDBIT_SHAPE where data and shape differ in length; ERR_HARDBIT_DTYPE where the array's type is
+   * not the dtype's (f32 Float32Array, i32 Int32Array, i16 Int16Array, u8 Uint8Array, bits BigUint64Array).
+   */
+  static from(dtype: DType, shape: readonly number[], data?: TensorData): Tensor {
+    return new Tensor(
+      data === undefined ? native().tensor(dtype, shape) : native().tensor(dtype, shape, data),
+    );
+  }
+
+  get shape(): readonly number[] {
+    return this.handle.shape;
+  }
+
+  get dtype(): DType {
+    return this.handle.dtype;
+  }
+
+  get byteLength(): number {
+    return this.handle.byteLength;
+  }
+
+  get disposed(): boolean {
+    return this.handle.disposed;
+  }
+
+  /** Number of rows: the first dimension. */
+  get rows(): number {
+    return this.shape[0] ?? 1;
+  }
+
+  /** A copy of the contents; bits come as 64-bit words. */
+  read(): TensorData {
+    return this.handle.read();
+  }
+
+  /** Overwrites the contents (flat, row-major); the array's type and length must match. */
+  write(data: TensorData): void {
+    this.handle.write(data);
+  }
+
+  /** A copy of the contents of an f32 tensor. */
+  toFloat32Array(): Float32Array {
+    const data = this.read();
+    if (data instanceof Float32Array) return data;
+    throw new HardbitError('ERR_HARDBIT_DTYPE', `This tensor holds ${this.dtype}; expected f32.`);
+  }
+
+  /** A copy of the contents of an i32 tensor. */
+  toInt32Array(): Int32Array {
+    const data = this.read();
+    if (data instanceof Int32Array) return data;
+    throw new HardbitError('ERR_HARDBIT_DTYPE', `This tensor holds ${this.dtype}; expected i32.`);
+  }
+
+  /** The same contents under another shape of equal element count; shares memory. */
+  reshape(shape: readonly number[]): Tensor {
+    return new Tensor(native().reshape(this.handle, shape));
+  }
+
+  /** Rows [begin, end); shares memory. */
+  slice(begin: number, end: number): Tensor {
+    return new Tensor(native().slice(this.handle, begin, end));
+  }
+
+  clone(): Tensor {
+    return new Tensor(native().clone(this.handle));
+  }
+
+  dispose(): void {
+    this.handle.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

@@ -1,0 +1,71 @@
+import type { Model } from '../nn/model.js';
+import { softmaxCrossEntropy } from '../ops/cross-entropy.js';
+import { Tape, variable } from '../ops/tape.js';
+import { Optimizer, type OptimizerSpec } from '../optim/optimizer.js';
+import { scope } from '../tensor/scope.js';
+import type { Tensor } from '../tensor/tensor.js';
+
+export interface StepResult {
+  /** Sum of the batch's cross-entropies, in training mode, before the step. */
+  readonly lossSum: number;
+  /** Correctly classified examples of the batch, in training mode, before the step. */
+  readonly correct: number;
+}
+
+/** Index of the largest logit, the first among equals. */
+function largest(logits: Float32Array, begin: number, end: number): number {
+  let best = begin;
+  for (let i = begin + 1; i < end; i++) if ((logits[i] as number) > (logits[best] as number)) best = i;
+  return best - begin;
+}
+
+/** A model being trained by one optimizer, a batch at a time. */
+export class Trainer {
+  readonly optimizer: Optimizer;
+
+  constructor(
+    readonly model: Model,
+    spec: OptimizerSpec,
+  ) {
+    this.optimizer = new Optimizer(spec, model.parameters);
+  }
+
+  /**
+   * One step on the mean cross-entropy of a batch: images f32 [B, H, W, C], labels i32 [B], B ≥ 2.
+   *
+   * @param rateFactor multiplies the learning rate
+   */
+  step(images: Tensor, labels: Tensor, rateFactor = 1): StepResult {
+    return scope(() => {
+      const { model } = this;
+      const tape = new Tape();
+      const logits = model.forward(tape, variable(images, false), { mode: 'train' });
+      const { losses, gradient } = softmaxCrossEntropy(logits.value, labels, 1 / images.rows);
+      const gradients = tape.backward(
+        logits,
+        gradient,
+        model.parameters.map((parameter) => parameter.variable),
+      );
+      this.optimizer.step(gradients, rateFactor);
+      model.invalidate();
+      let lossSum = 0;
+      for (const loss of losses.toFloat32Array()) lossSum += loss;
+      const values = logits.value.toFloat32Array();
+      let correct = 0;
+      labels.toInt32Array().forEach((label, i) => {
+        if (largest(values, i * model.classes, (i + 1) * model.classes) === label) correct += 1;
+      });
+      return { lossSum, correct };
+    });
+  }
+
+  /** Frees the optimizer's state; the model stays. */
+  dispose(): void {
+    this.optimizer.dispose();
+  }
+}
+
+/** A trainer for training loops of one's own; `fit` is built on it. */
+export function createTrainer(model: Model, options: { readonly optimizer: OptimizerSpec }): Trainer {
+  return new Trainer(model, options.optimizer);
+}

@@ -1,0 +1,18 @@
+#pragma once
+#include <cstdint>
+
+#include "runtime/threads.h"
+
+namespace hardbit::cpu {
+
+// Bits are rows of words(columns) 64-bit words.
+
+/// The grain of a parallel loop over rows of `columns` cheap elements.
+constexpr std::int64_t rows_grain(std::int64_t columns) {
+  return element_grain / (columns > 0 ? columns : 1) + 1;
+}
+
+void pack_signs(const float* x, std::uint64_t* bits, std::int64_t rows, std::int64_t columns);
+void unpack_signs(const std::uint64_t* bits, float* x, std::int64_t rows, std::int64_t columns);
+
+}  // namespace hardbit::cpu

@@ -1,0 +1,56 @@
+#pragma once
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "runtime/threads.h"
+
+namespace hardbit::cpu {
+
+inline constexpr std::int64_t tile_rows = 2048;
+inline constexpr std::int64_t tile_columns = 64;
+
+/// K running sums of each column of a tile.
+template <class T, std::size_t K>
+using TileSums = std::array<std::array<T, tile_columns>, K>;
+
+/// K sums down each column of a row-major [rows, columns] array, on all threads, in an order that does not
+/// depend on their number: the array is cut into fixed tiles, a tile sums row by row, and tiles are added
+/// from top to bottom.
+///
+/// `add(row, column, width, sums)` adds elements [column, column + width) of one row to a TileSums, width <=
+/// tile_columns; its loop over the width is the innermost one.
+template <class T, std::size_t K, class Add>
+std::array<std::vector<T>, K> column_sums(std::int64_t rows, std::int64_t columns, const Add& add) {
+  const std::int64_t down = (rows + tile_rows - 1) / tile_rows;
+  const std::int64_t across = (columns + tile_columns - 1) / tile_columns;
+  std::vector<TileSums<T, K>> partial(static_cast<std::size_t>(down * across));
+  const std::int64_t tile_elements = std::min(rows, tile_rows) * std::min(columns, tile_columns);
+  parallel_for(down * across, element_grain / 4 / std::max<std::int64_t>(tile_elements, 1),
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t tile = begin; tile < end; ++tile) {
+                   const std::int64_t first = tile / across * tile_rows;
+                   const std::int64_t last = std::min(rows, first + tile_rows);
+                   const std::int64_t column = tile % across * tile_columns;
+                   const std::int64_t width = std::min(columns - column, tile_columns);
+                   TileSums<T, K> sums{};  // local, so that the compiler knows that nothing else points to it
+                   for (std::int64_t row = first; row < last; ++row) add(row, column, width, sums);
+                   partial[static_cast<std::size_t>(tile)] = sums;
+                 }
+               });
+  std::array<std::vector<T>, K> totals;
+  for (std::size_t k = 0; k < K; ++k) {
+    totals[k].resize(static_cast<std::size_t>(columns));
+    for (std::int64_t tile = 0; tile < down * across; ++tile) {
+      const std::int64_t column = tile % across * tile_columns;
+      for (std::int64_t c = 0; c < std::min(columns - column, tile_columns); ++c) {
+        totals[k][static_cast<std::size_t>(column + c)] +=
+            partial[static_cast<std::size_t>(tile)][k][static_cast<std::size_t>(c)];
+      }
+    }
+  }
+  return totals;
+}
+
+}  // namespace hardbit::cpu

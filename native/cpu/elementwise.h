@@ -1,0 +1,14 @@
+#pragma once
+#include <cstdint>
+
+namespace hardbit::cpu {
+
+void u8_to_float(const std::uint8_t* x, float* y, std::int64_t n);
+/// T: std::int16_t, std::int32_t.
+template <class T>
+void int_to_float(const T* x, float scale, float* y, std::int64_t n);
+void axpy(float* y, float a, const float* x, std::int64_t n);
+void relu(const float* x, float* y, std::int64_t n);
+void relu_backward(const float* dy, const float* y, float* dx, std::int64_t n);
+
+}  // namespace hardbit::cpu

@@ -1,0 +1,27 @@
+#include "node/addon.h"
+
+#include "node/binding.h"
+#include "node/tensor_handle.h"
+
+namespace hardbit::node {
+
+Addon::Addon(Napi::Env env, Napi::Object exports) {
+  const Napi::Function tensor = TensorHandle::define(env);
+  tensor_constructor = Napi::Persistent(tensor);
+  exports.Set("Tensor", tensor);
+  add_runtime(exports);
+  add_tensors(exports);
+  add_rows(exports);
+  add_elementwise(exports);
+  add_bits(exports);
+  add_dense(exports);
+  add_batch_norm(exports);
+  add_loss(exports);
+  add_optimizers(exports);
+  add_attacks(exports);
+  add_random(exports);
+}
+
+NODE_API_ADDON(Addon)
+
+}  // namespace hardbit::node

@@ -1,0 +1,84 @@
+#include <algorithm>
+
+#include "cpu/kernels/table.h"
+#include "cpu/onednn.h"
+#include "node/binding.h"
+#include "runtime/allocator.h"
+#include "runtime/cpu_features.h"
+#include "runtime/threads.h"
+
+namespace hardbit::node {
+namespace {
+
+struct BuildAndMachine {};
+
+BuildAndMachine info() { return {}; }
+
+constexpr const char* compiler =
+#if defined(__clang__)
+    "Clang " __clang_version__;
+#else
+    "GCC " __VERSION__;
+#endif
+
+}  // namespace
+
+template <>
+struct ToJs<MemoryInfo> {
+  static Napi::Value wrap(Napi::Env env, MemoryInfo value) {
+    const auto object = Napi::Object::New(env);
+    object.Set("liveTensors", to_js(env, live_storages()));
+    object.Set("liveBytes", to_js(env, static_cast<std::int64_t>(value.live_bytes)));
+    object.Set("cachedBytes", to_js(env, static_cast<std::int64_t>(value.cached_bytes)));
+    object.Set("peakBytes", to_js(env, static_cast<std::int64_t>(value.peak_bytes)));
+    return object;
+  }
+};
+
+template <>
+struct ToJs<BuildAndMachine> {
+  static Napi::Value wrap(Napi::Env env, BuildAndMachine) {
+    const std::span<const Isa> available = available_isas();
+    const auto isas = Napi::Array::New(env);
+    for (const Isa isa : available) isas.Set(isas.Length(), name(isa));
+
+    const auto kernels = Napi::Array::New(env);
+    for (const cpu::Bgemm& row : cpu::bgemm_kernels()) {
+      const auto kernel = Napi::Object::New(env);
+      kernel.Set("name", row.name);
+      kernel.Set("isa", name(row.isa));
+      kernel.Set("mr", row.mr);
+      kernel.Set("nr", row.nr);
+      kernel.Set("kr", row.kr);
+      kernel.Set("available", std::ranges::find(available, row.isa) != available.end());
+      kernel.Set("selected", std::string(row.name) == cpu::selected_bgemm().name);
+      kernels.Set(kernels.Length(), kernel);
+    }
+
+    const auto cuda = Napi::Object::New(env);
+    cuda.Set("built", false);
+    cuda.Set("devices", Napi::Array::New(env));
+
+    const auto object = Napi::Object::New(env);
+    object.Set("version", HARDBIT_VERSION);
+    object.Set("compiler", compiler);
+    object.Set("buildType", HARDBIT_BUILD_TYPE);
+    object.Set("oneDnn", cpu::onednn_version());
+    object.Set("isa", name(selected_isa()));
+    object.Set("isasAvailable", isas);
+    object.Set("cpu", cpu_name());
+    object.Set("threads", threads());
+    object.Set("kernels", kernels);
+    object.Set("cuda", cuda);
+    return object;
+  }
+};
+
+void add_runtime(Napi::Object exports) {
+  add<info>(exports, "info");
+  add<memory_info>(exports, "memory");
+  add<empty_cache>(exports, "emptyCache");
+  add<set_threads>(exports, "setThreads");
+}
+
+}  // namespace hardbit::node

@@ -1,0 +1,128 @@
+#include "node/tensor_handle.h"
+
+#include <cstring>
+
+#include "node/addon.h"
+#include "node/binding.h"
+
+namespace hardbit::node {
+namespace {
+
+constexpr napi_type_tag tag = {0x9d5b7c1e4f3a4c26, 0xa1e08b6d2c97f354};
+
+template <class Array>
+Napi::Value copy_out(Napi::Env env, const Tensor& tensor, std::size_t element_size) {
+  const std::size_t bytes = tensor.byte_length();
+  const Array array = Array::New(env, bytes / element_size);
+  if (bytes > 0) std::memcpy(array.ArrayBuffer().Data(), tensor.raw(), bytes);
+  return array;
+}
+
+}  // namespace
+
+Napi::Function TensorHandle::define(Napi::Env env) {
+  return DefineClass(env, "NativeTensor",
+                     {
+                         InstanceAccessor<&TensorHandle::shape>("shape"),
+                         InstanceAccessor<&TensorHandle::dtype>("dtype"),
+                         InstanceAccessor<&TensorHandle::byte_length>("byteLength"),
+                         InstanceAccessor<&TensorHandle::disposed>("disposed"),
+                         InstanceMethod<&TensorHandle::read>("read"),
+                         InstanceMethod<&TensorHandle::write>("write"),
+                         InstanceMethod<&TensorHandle::dispose>("dispose"),
+                     });
+}
+
+Napi::Value TensorHandle::make(Napi::Env env, Tensor tensor) {
+  Addon& addon = Addon::of(env);
+  addon.pending = &tensor;
+  return addon.tensor_constructor.New({});
+}
+
+TensorHandle* TensorHandle::from(Napi::Value value) {
+  if (!value.IsObject()) return nullptr;
+  const auto object = value.As<Napi::Object>();
+  return object.CheckTypeTag(&tag) ? Unwrap(object) : nullptr;
+}
+
+TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  Tensor* pending = std::exchange(Addon::of(info.Env()).pending, nullptr);
+  guarded(info.Env(), [&] {
+    if (pending == nullptr) {
+      throw Error("ERR_HARDBIT_ARGUMENT", "NativeTensor has no public constructor; make tensors with tensor().");
+    }
+  });
+  info.This().As<Napi::Object>().TypeTag(&tag);
+  tensor_ = std::move(*pending);
+  charged_ = static_cast<std::int64_t>(tensor_.byte_length());
+  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), charged_);
+}
+
+void TensorHandle::Finalize(Napi::BasicEnv env) { release(env); }
+
+void TensorHandle::release(Napi::BasicEnv env) {
+  if (!tensor_.defined()) return;
+  tensor_ = Tensor();
+  Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(charged_, 0));
+}
+
+const Tensor& TensorHandle::live(const char* member) const {
+  if (tensor_.defined()) return tensor_;
+  throw Error("ERR_HARDBIT_DISPOSED",
+              std::string(member) + ": the tensor is disposed; use it before dispose() or the end of its scope.");
+}
+
+Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Shape& shape = live("shape").shape();
+    const auto array = Napi::Array::New(info.Env(), shape.size());
+    for (std::uint32_t d = 0; d < shape.size(); ++d) array.Set(d, to_js(info.Env(), shape[d]));
+    return array;
+  });
+}
+
+Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), name(live("dtype").dtype()));
+  });
+}
+
+Napi::Value TensorHandle::byte_length(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&] {
+    return to_js(info.Env(), static_cast<std::int64_t>(live("byteLength").byte_length()));
+  });
+}
+
+Napi::Value TensorHandle::disposed(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), !tensor_.defined());
+}
+
+Napi::Value TensorHandle::read(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const Tensor& tensor = live("read");
+    switch (tensor.dtype()) {
+      case DType::f32:
+        return copy_out<Napi::Float32Array>(info.Env(), tensor, 4);
+      case DType::i32:
+        return copy_out<Napi::Int32Array>(info.Env(), tensor, 4);
+      case DType::i16:
+        return copy_out<Napi::Int16Array>(info.Env(), tensor, 2);
+      case DType::u8:
+        return copy_out<Napi::Uint8Array>(info.Env(), tensor, 1);
+      case DType::bits:
+        return copy_out<Napi::BigUint64Array>(info.Env(), tensor, 8);
+    }
+    return info.Env().Undefined();
+  });
+}
+
+void TensorHandle::write(const Napi::CallbackInfo& info) {
+  guarded(info.Env(), [&] {
+    const Tensor tensor = live("write");
+    write_contents("write", tensor, FromJs<TypedData>::read(Arguments(info, "write"), 0));
+  });
+}
+
+void TensorHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+
+}  // namespace hardbit::node

@@ -1,0 +1,85 @@
+#include "ops/attack.h"
+
+#include "cpu/attack.h"
+#include "ops/check.h"
+#include "ops/dispatch.h"
+
+namespace hardbit::ops {
+namespace {
+
+std::int64_t columns(const Tensor& x) { return x.dim(0) == 0 ? 0 : x.count() / x.dim(0); }
+
+}  // namespace
+
+Tensor attack_step(const Tensor& x, const Tensor& gradient, const Tensor& origin, double step_size,
+                   double epsilon) {
+  constexpr const char* op = "attackStep";
+  check::dtype(op, "x", x, DType::f32);
+  check::f32(op, "gradient", gradient, x.shape());
+  check::f32(op, "origin", origin, x.shape());
+  const float step = check::finite(op, "stepSize", step_size);
+  const float eps = check::between(op, "epsilon", epsilon, 0, 1);
+  const Device device = common_device(x, gradient, origin);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), device);
+  dispatch(device, [&] {
+    cpu::attack_step(x.data<float>(), gradient.data<float>(), origin.data<float>(), step, eps,
+                     y.data<float>(), x.count());
+  });
+  return y;
+}
+
+Tensor attack_uniform_start(const Tensor& origin, double radius, double epsilon, std::uint64_t seed,
+                            std::uint64_t stream, std::uint64_t first_row) {
+  constexpr const char* op = "attackUniformStart";
+  check::dtype(op, "origin", origin, DType::f32);
+  check::rank_at_least(op, "origin", origin, 1);
+  const float r = check::between(op, "radius", radius, 0, 1);
+  const float eps = check::between(op, "epsilon", epsilon, 0, 1);
+  const std::uint32_t word = check::stream(op, stream);
+  Tensor y = Tensor::empty(DType::f32, origin.shape(), origin.device());
+  dispatch(origin.device(), [&] {
+    cpu::attack_uniform_start(origin.data<float>(), r, eps, Philox(seed), word, first_row, y.data<float>(),
+                              origin.dim(0), columns(origin));
+  });
+  return y;
+}
+
+Tensor attack_sign_start(const Tensor& origin, double alpha, double epsilon, std::uint64_t seed,
+                         std::uint64_t stream, std::uint64_t first_row) {
+  constexpr const char* op = "attackSignStart";
+  check::dtype(op, "origin", origin, DType::f32);
+  check::rank_at_least(op, "origin", origin, 1);
+  const float a = check::between(op, "alpha", alpha, 0, 1);
+  const float eps = check::between(op, "epsilon", epsilon, 0, 1);
+  const std::uint32_t word = check::stream(op, stream);
+  Tensor y = Tensor::empty(DType::f32, origin.shape(), origin.device());
+  dispatch(origin.device(), [&] {
+    cpu::attack_sign_start(origin.data<float>(), a, eps, Philox(seed), word, first_row, y.data<float>(),
+                           origin.dim(0), columns(origin));
+  });
+  return y;
+}
+
+std::int64_t count_flippable(const Tensor& x, double epsilon, int bits) {
+  constexpr const char* op = "countFlippable";
+  check::dtype(op, "x", x, DType::f32);
+  const float eps = check::between(op, "epsilon", epsilon, 0, 1);
+  check::integer_between(op, "bits", bits, 1, 8);
+  return dispatch(x.device(), [&] { return cpu::count_flippable(x.data<float>(), eps, bits, x.count()); });
+}
+
+Perturbation perturbation(const Tensor& a, const Tensor& b, double epsilon) {
+  constexpr const char* op = "perturbation";
+  check::dtype(op, "a", a, DType::f32);
+  check::f32(op, "b", b, a.shape());
+  const float eps = check::between(op, "epsilon", epsilon, 0, 1);
+  return dispatch(common_device(a, b),
+                  [&] { return cpu::perturbation(a.data<float>(), b.data<float>(), eps, a.count()); });
+}
+
+std::int64_t count_invalid_pixels(const Tensor& x) {
+  check::dtype("countInvalidPixels", "x", x, DType::f32);
+  return dispatch(x.device(), [&] { return cpu::count_invalid_pixels(x.data<float>(), x.count()); });
+}
+
+}  // namespace hardbit::ops

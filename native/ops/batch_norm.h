@@ -1,0 +1,53 @@
+#pragma once
+#include <cmath>
+
+#include "runtime/tensor.h"
+
+namespace hardbit::ops {
+
+// Batch normalization over rows: x f32 | i16 | i32 [N, C], z = fl(float(x)·scale), where scale is 1 for f32;
+// gamma, beta, means and variances f32 [C]. Statistics do not depend on the thread count; those of integers
+// come from exact sums.
+
+/// The per-channel factor of evaluation, fl(gamma / fl(sqrt(fl(variance + epsilon)))).
+inline float batch_norm_factor(float gamma, float variance, float epsilon) {
+  return gamma / std::sqrt(variance + epsilon);
+}
+
+/// The one fp32 function of normalization: fl(fl(fl(z − mean)·factor) + beta). Folded thresholds bisect it.
+inline float batch_norm_value(float z, float mean, float factor, float beta) {
+  return (z - mean) * factor + beta;
+}
+
+struct BatchNormTrained {
+  Tensor y;                  // f32 [N, C]
+  Tensor mean;               // f32 [C], of z
+  Tensor inverse_deviation;  // f32 [C], 1 / sqrt(biased variance + epsilon)
+};
+
+/// Normalizes with the batch's statistics and updates running ← (1 − momentum)·running + momentum·batch in
+/// place (unbiased variance, as PyTorch). Fewer than 2 rows: ERR_HARDBIT_ARGUMENT.
+BatchNormTrained batch_norm_train(const Tensor& x, double scale, const Tensor& gamma, const Tensor& beta,
+                                  const Tensor& running_mean, const Tensor& running_variance, double momentum,
+                                  double epsilon);
+
+struct BatchNormGradients {
+  Tensor dx;      // f32 [N, C], with respect to z
+  Tensor dgamma;  // f32 [C]
+  Tensor dbeta;   // f32 [C]
+};
+
+/// Gradients of batch_norm_train: with h = (z − mean)·inverse_deviation, dbeta = Σ dy, dgamma = Σ dy·h,
+/// dx = gamma·inverse_deviation·(dy − dbeta/N − h·dgamma/N).
+BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, double scale, const Tensor& gamma,
+                                       const Tensor& mean, const Tensor& inverse_deviation);
+
+/// batch_norm_value with the running statistics.
+Tensor batch_norm_eval(const Tensor& x, double scale, const Tensor& gamma, const Tensor& beta,
+                       const Tensor& running_mean, const Tensor& running_variance, double epsilon);
+
+/// dy · batch_norm_factor.
+Tensor batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Tensor& running_variance,
+                                double epsilon);
+
+}  // namespace hardbit::ops

@@ -1,0 +1,54 @@
+#include "ops/elementwise.h"
+
+#include "cpu/elementwise.h"
+#include "ops/check.h"
+#include "ops/dispatch.h"
+
+namespace hardbit::ops {
+
+Tensor u8_to_float(const Tensor& x) {
+  check::dtype("u8ToFloat", "x", x, DType::u8);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), x.device());
+  dispatch(x.device(), [&] { cpu::u8_to_float(x.data<std::uint8_t>(), y.data<float>(), x.count()); });
+  return y;
+}
+
+Tensor int_to_float(const Tensor& x, double scale) {
+  check::dtype("intToFloat", "x", x, {DType::i16, DType::i32});
+  const float factor = check::finite("intToFloat", "scale", scale);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), x.device());
+  dispatch(x.device(), [&] {
+    if (x.dtype() == DType::i16) {
+      cpu::int_to_float(x.data<std::int16_t>(), factor, y.data<float>(), x.count());
+    } else {
+      cpu::int_to_float(x.data<std::int32_t>(), factor, y.data<float>(), x.count());
+    }
+  });
+  return y;
+}
+
+void axpy(const Tensor& y, double a, const Tensor& x) {
+  check::dtype("axpy", "y", y, DType::f32);
+  check::f32("axpy", "x", x, y.shape());
+  const float factor = check::finite("axpy", "a", a);
+  dispatch(common_device(y, x), [&] { cpu::axpy(y.data<float>(), factor, x.data<float>(), x.count()); });
+}
+
+Tensor relu(const Tensor& x) {
+  check::dtype("relu", "x", x, DType::f32);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), x.device());
+  dispatch(x.device(), [&] { cpu::relu(x.data<float>(), y.data<float>(), x.count()); });
+  return y;
+}
+
+Tensor relu_backward(const Tensor& dy, const Tensor& y) {
+  check::dtype("reluBackward", "y", y, DType::f32);
+  check::f32("reluBackward", "dy", dy, y.shape());
+  const Device device = common_device(dy, y);
+  Tensor dx = Tensor::empty(DType::f32, y.shape(), device);
+  dispatch(device,
+           [&] { cpu::relu_backward(dy.data<float>(), y.data<float>(), dx.data<float>(), y.count()); });
+  return dx;
+}
+
+}  // namespace hardbit::ops

@@ -1,0 +1,65 @@
+#include "ops/optimizer.h"
+
+#include "cpu/optimizer.h"
+#include "ops/check.h"
+#include "ops/dispatch.h"
+
+namespace hardbit::ops {
+namespace {
+
+void check_decay_rate(const char* op, const char* what, double value) {
+  if (!(value >= 0 && value < 1)) {
+    check::fail("ERR_HARDBIT_ARGUMENT", op,
+                std::string(what) + " is " + check::text(value) + "; expected a number in [0, 1).");
+  }
+}
+
+}  // namespace
+
+void adam_step(const Tensor& value, const Tensor& gradient, const Tensor& m, const Tensor& v,
+               const AdamParameters& parameters) {
+  constexpr const char* op = "adamStep";
+  check::dtype(op, "value", value, DType::f32);
+  check::f32(op, "gradient", gradient, value.shape());
+  check::f32(op, "m", m, value.shape());
+  check::f32(op, "v", v, value.shape());
+  check::not_negative(op, "learningRate", parameters.learning_rate);
+  check_decay_rate(op, "beta1", parameters.beta1);
+  check_decay_rate(op, "beta2", parameters.beta2);
+  check::not_negative(op, "epsilon", parameters.epsilon);
+  check::integer_between(op, "step", parameters.step, 1, std::int64_t{1} << 53);
+  check::not_negative(op, "weightDecay", parameters.weight_decay);
+  check::not_negative(op, "clip", parameters.clip);
+  dispatch(common_device(value, gradient, m, v), [&] {
+    cpu::adam_step(value.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>(),
+                   value.count(), parameters);
+  });
+}
+
+void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocity,
+              const SgdParameters& parameters) {
+  constexpr const char* op = "sgdStep";
+  check::dtype(op, "value", value, DType::f32);
+  check::f32(op, "gradient", gradient, value.shape());
+  if (velocity != nullptr) check::f32(op, "velocity", *velocity, value.shape());
+  check::not_negative(op, "learningRate", parameters.learning_rate);
+  check_decay_rate(op, "momentum", parameters.momentum);
+  check::not_negative(op, "weightDecay", parameters.weight_decay);
+  check::not_negative(op, "clip", parameters.clip);
+  if (velocity == nullptr && parameters.momentum != 0) {
+    check::fail("ERR_HARDBIT_ARGUMENT", op,
+                "velocity is null with momentum " + check::text(parameters.momentum) +
+                    "; expected a tensor like value, zeros before the first step.");
+  }
+  if (parameters.nesterov && parameters.momentum == 0) {
+    check::fail("ERR_HARDBIT_ARGUMENT", op, "nesterov is set with momentum 0; expected a momentum above 0.");
+  }
+  const Device device =
+      velocity != nullptr ? common_device(value, gradient, *velocity) : common_device(value, gradient);
+  dispatch(device, [&] {
+    cpu::sgd_step(value.data<float>(), gradient.data<float>(),
+                  velocity != nullptr ? velocity->data<float>() : nullptr, value.count(), parameters);
+  });
+}
+
+}  // namespace hardbit::ops

@@ -1,0 +1,18 @@
+#pragma once
+#include <cstdint>
+
+#include "runtime/tensor.h"
+
+namespace hardbit::ops {
+
+// Philox4x32-10 (runtime/random.h), key = seed; `stream` is below 2^32. The same values on every thread
+// count.
+
+/// i32 [count], uniform 32-bit patterns.
+Tensor random_integers(std::int64_t count, std::uint64_t seed, std::uint64_t stream);
+/// f32, uniform in [low, high): low + (high − low)·u with u a multiple of 2^-24 in [0, 1).
+Tensor random_uniform(const Shape& shape, double low, double high, std::uint64_t seed, std::uint64_t stream);
+/// i32 [count], a uniform permutation of 0 … count − 1 (Fisher–Yates).
+Tensor permutation(std::int64_t count, std::uint64_t seed, std::uint64_t stream);
+
+}  // namespace hardbit::ops

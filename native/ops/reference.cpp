@@ -1,0 +1,128 @@
+#include "ops/reference.h"
+
+#include <cmath>
+
+#include "ops/binary_matmul.h"
+#include "ops/check.h"
+#include "ops/discretize.h"
+
+namespace hardbit::ops::reference {
+namespace {
+
+/// A bits tensor of x's shape from f(value).
+template <class F>
+Tensor pack(const char* op, const Tensor& x, const F& f) {
+  check::dtype(op, "x", x, DType::f32);
+  Tensor bits = Tensor::zeros(DType::bits, x.shape());
+  for (std::int64_t r = 0; r < x.rows(); ++r) {
+    for (std::int64_t c = 0; c < x.columns(); ++c) {
+      if (f(x.data<float>()[r * x.columns() + c])) {
+        bits.data<std::uint64_t>()[r * bits.row_words() + c / 64] |= std::uint64_t{1} << (c % 64);
+      }
+    }
+  }
+  return bits;
+}
+
+/// out[n, m] = Σ_k x(n, k)·w[m, k].
+template <class X>
+Tensor product(const BinaryProduct& p, const Tensor& w, const X& x) {
+  Tensor y = Tensor::empty(p.dtype, {p.n, p.m});
+  for (std::int64_t n = 0; n < p.n; ++n) {
+    for (std::int64_t m = 0; m < p.m; ++m) {
+      std::int32_t sum = 0;
+      for (std::int64_t k = 0; k < p.k; ++k) sum += bit(w, m, k) ? x(n, k) : -x(n, k);
+      if (p.dtype == DType::i16) {
+        y.data<std::int16_t>()[n * p.m + m] = static_cast<std::int16_t>(sum);
+      } else {
+        y.data<std::int32_t>()[n * p.m + m] = sum;
+      }
+    }
+  }
+  return y;
+}
+
+}  // namespace
+
+bool bit(const Tensor& bits, std::int64_t row, std::int64_t column) {
+  return (bits.data<std::uint64_t>()[row * bits.row_words() + column / 64] >> (column % 64) & 1) != 0;
+}
+
+Tensor pack_signs(const Tensor& x) {
+  return pack("packSigns", x, [](float value) { return value >= 0.0F; });
+}
+
+Tensor pack_mask(const Tensor& x) {
+  return pack("signForward", x, [](float value) { return std::fabs(value) <= 1.0F; });
+}
+
+Tensor unpack_signs(const Tensor& bits) {
+  check::dtype("unpackSigns", "x", bits, DType::bits);
+  Tensor x = Tensor::empty(DType::f32, bits.shape());
+  for (std::int64_t r = 0; r < bits.rows(); ++r) {
+    for (std::int64_t c = 0; c < bits.columns(); ++c) {
+      x.data<float>()[r * bits.columns() + c] = bit(bits, r, c) ? 1.0F : -1.0F;
+    }
+  }
+  return x;
+}
+
+Tensor mask_backward(const Tensor& dy, const Tensor& mask) {
+  check::dtype("maskBackward", "mask", mask, DType::bits);
+  check::f32("maskBackward", "dy", dy, mask.shape());
+  Tensor dx = Tensor::zeros(DType::f32, dy.shape());
+  for (std::int64_t r = 0; r < dy.rows(); ++r) {
+    for (std::int64_t c = 0; c < dy.columns(); ++c) {
+      if (bit(mask, r, c)) dx.data<float>()[r * dy.columns() + c] = dy.data<float>()[r * dy.columns() + c];
+    }
+  }
+  return dx;
+}
+
+Tensor approx_sign_backward(const Tensor& dy, const Tensor& x) {
+  check::dtype("approxSignBackward", "x", x, DType::f32);
+  check::f32("approxSignBackward", "dy", dy, x.shape());
+  Tensor dx = Tensor::zeros(DType::f32, dy.shape());
+  for (std::int64_t i = 0; i < x.count(); ++i) {
+    const float magnitude = std::fabs(x.data<float>()[i]);
+    if (magnitude <= 1.0F) dx.data<float>()[i] = dy.data<float>()[i] * (2.0F - 2.0F * magnitude);
+  }
+  return dx;
+}
+
+Tensor discretize(const Tensor& x, int bits) {
+  check::dtype("discretize", "x", x, DType::f32);
+  check::integer_between("discretize", "bits", bits, 1, 8);
+  Tensor codes = Tensor::empty(DType::u8, x.shape());
+  for (std::int64_t i = 0; i < x.count(); ++i) {
+    codes.data<std::uint8_t>()[i] = quantize_code(x.data<float>()[i], bits);
+  }
+  return codes;
+}
+
+Tensor codes_to_float(const Tensor& codes, int bits) {
+  check::dtype("codesToFloat", "codes", codes, DType::u8);
+  check::integer_between("codesToFloat", "bits", bits, 1, 8);
+  Tensor x = Tensor::empty(DType::f32, codes.shape());
+  for (std::int64_t i = 0; i < x.count(); ++i) {
+    x.data<float>()[i] =
+        static_cast<float>(codes.data<std::uint8_t>()[i]) / static_cast<float>((1 << bits) - 1);
+  }
+  return x;
+}
+
+Tensor binary_matmul(const Tensor& a, const Tensor& w) {
+  const BinaryProduct p = check_binary_matmul("binaryMatmulReference", a, w);
+  return product(p, w, [&](std::int64_t n, std::int64_t k) { return bit(a, n, k) ? 1 : -1; });
+}
+
+Tensor codes_matmul(const Tensor& codes, int bits, const Tensor& w) {
+  const BinaryProduct p = check_codes_matmul("codesMatmulReference", codes, bits, w);
+  int all = 0;
+  for (std::int64_t i = 0; i < codes.count(); ++i) all |= codes.data<std::uint8_t>()[i];
+  check_code_range("codesMatmulReference", all, bits);
+  return product(p, w,
+                 [&](std::int64_t n, std::int64_t k) { return codes.data<std::uint8_t>()[n * p.k + k]; });
+}
+
+}  // namespace hardbit::ops::reference

@@ -1,0 +1,22 @@
+#pragma once
+#include <span>
+#include <string>
+
+namespace hardbit {
+
+/// Instruction sets with kernels of their own, weakest first within an architecture.
+/// avx512: F, BW, VL and VPOPCNTDQ together.
+enum class Isa { generic, neon, avx2, avx512 };
+const char* name(Isa isa);
+
+/// What this CPU and operating system can run; always includes generic.
+std::span<const Isa> available_isas();
+/// The best available one, or HARDBIT_ISA. Throws ERR_HARDBIT_UNKNOWN_NAME or ERR_HARDBIT_ISA for a wrong
+/// setting.
+Isa selected_isa();
+/// The same for a given value of HARDBIT_ISA; null or empty for none.
+Isa isa_from_setting(const char* setting);
+/// The processor's brand string.
+std::string cpu_name();
+
+}  // namespace hardbit

@@ -1,0 +1,72 @@
+import { expect } from 'chai';
+import {
+  gradientModesFor,
+  parseGradientMode,
+  recordGradientMode,
+} from '../../lib/evaluation/gradient-mode.js';
+
+function errorOf(body: () => unknown): Error & { code?: string } {
+  try {
+    body();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('expected an error');
+}
+
+describe('gradient modes', () => {
+  it('are read from text', () => {
+    expect(parseGradientMode('discretizer=identity,sign=clipped')).to.deep.equal({
+      discretizer: 'identity',
+      sign: 'clipped',
+    });
+    expect(parseGradientMode(' sign = approx ')).to.deep.equal({ sign: 'approx' });
+    for (const sign of ['clipped', 'identity', 'approx', 'exact']) {
+      expect(parseGradientMode(`sign=${sign},discretizer=exact`)).to.deep.equal({
+        sign,
+        discretizer: 'exact',
+      });
+    }
+  });
+
+  it('unknown keys and values are answered with the nearest known one', () => {
+    const cases: [string, string, string][] = [
+      ['sing=clipped', 'ERR_HARDBIT_UNKNOWN_NAME', "'sign'"],
+      ['sign=cliped', 'ERR_HARDBIT_UNKNOWN_NAME', "'clipped'"],
+      ['discretizer=idenity', 'ERR_HARDBIT_UNKNOWN_NAME', "'identity'"],
+      ['discretizer=approx', 'ERR_HARDBIT_UNKNOWN_NAME', 'identity, exact'],
+      ['toString=exact', 'ERR_HARDBIT_UNKNOWN_NAME', 'discretizer, sign'],
+      ['sign', 'ERR_HARDBIT_ARGUMENT', 'discretizer=identity,sign=clipped'],
+      ['', 'ERR_HARDBIT_ARGUMENT', 'discretizer=identity,sign=clipped'],
+      ['sign=clipped,', 'ERR_HARDBIT_ARGUMENT', 'discretizer=identity,sign=clipped'],
+      ['sign=clipped=x', 'ERR_HARDBIT_ARGUMENT', 'discretizer=identity,sign=clipped'],
+      ['sign=exact,sign=exact', 'ERR_HARDBIT_ARGUMENT', 'twice'],
+    ];
+    for (const [text, code, hint] of cases) {
+      const error = errorOf(() => parseGradientMode(text));
+      expect(error.code, text).to.equal(code);
+      expect(error.message, text).to.contain(hint);
+    }
+  });
+
+  it('are recorded with sign null where there is no sign layer', () => {
+    expect(recordGradientMode({ hasSign: false }, { sign: 'approx' })).to.deep.equal({
+      discretizer: 'identity',
+      sign: null,
+    });
+    expect(recordGradientMode({ hasSign: true })).to.deep.equal({ discretizer: 'identity', sign: 'clipped' });
+    expect(recordGradientMode({ hasSign: true }, { discretizer: 'exact', sign: 'approx' })).to.deep.equal({
+      discretizer: 'exact',
+      sign: 'approx',
+    });
+  });
+
+  it('worth trying are three with sign layers and one without; exact is never among them', () => {
+    expect(gradientModesFor({ hasSign: false })).to.deep.equal([{ discretizer: 'identity' }]);
+    expect(gradientModesFor({ hasSign: true }).map((mode) => mode.sign)).to.deep.equal([
+      'clipped',
+      'identity',
+      'approx',
+    ]);
+  });
+});

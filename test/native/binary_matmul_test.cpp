@@ -1,0 +1,255 @@
+#include "ops/binary_matmul.h"
+
+#include <gtest/gtest.h>
+
+#include "bit_cases.h"
+#include "cpu/binary_matmul.h"
+#include "guarded.h"
+#include "ops/bits.h"
+#include "ops/reference.h"
+
+namespace hardbit {
+namespace {
+
+/// Calls f with a value of the dtype's type.
+template <class F>
+void with_type(DType dtype, const F& f) {
+  dtype == DType::i16 ? f(std::int16_t{}) : f(std::int32_t{});
+}
+
+/// Calls f(bgemm row, elementwise row) for each bgemm row this CPU runs.
+template <class F>
+void for_each_kernel(const F& f) {
+  for (const cpu::Bgemm& kernel : cpu::bgemm_kernels()) {
+    if (!test::available(kernel.isa)) continue;
+    for (const cpu::BitKernels& bit_kernels : cpu::bit_kernels()) {
+      if (bit_kernels.isa == kernel.isa) f(kernel, bit_kernels);
+    }
+  }
+}
+
+/// Runs every row on the two products into a guarded, poisoned output.
+void check_binary(const Tensor& a, const Tensor& w) {
+  const Tensor expected = ops::reference::binary_matmul(a, w);
+  for_each_kernel([&](const cpu::Bgemm& kernel, const cpu::BitKernels&) {
+    SCOPED_TRACE(testing::Message() << kernel.name << " a " << to_string(a.shape()) << " w "
+                                    << to_string(w.shape()));
+    with_type(expected.dtype(), [&]<class Out>(Out) {
+      const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
+      cpu::binary_matmul(kernel, a.data<std::uint64_t>(), w.data<std::uint64_t>(), y.data(), a.dim(0),
+                         w.dim(0), a.dim(1));
+      ASSERT_TRUE(y.intact());
+      for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
+    });
+  });
+  test::expect_same(ops::binary_matmul(a, w), expected, "operator");
+}
+
+void check_codes(const Tensor& codes, int bits, const Tensor& w) {
+  const Tensor expected = ops::reference::codes_matmul(codes, bits, w);
+  for_each_kernel([&](const cpu::Bgemm& kernel, const cpu::BitKernels& bit_kernels) {
+    SCOPED_TRACE(testing::Message() << kernel.name << " codes " << to_string(codes.shape()) << " w "
+                                    << to_string(w.shape()) << " bits " << bits);
+    with_type(expected.dtype(), [&]<class Out>(Out) {
+      const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
+      cpu::codes_matmul(kernel, bit_kernels, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
+                        y.data(), codes.dim(0), w.dim(0), codes.dim(1));
+      ASSERT_TRUE(y.intact());
+      for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
+    });
+  });
+  test::expect_same(ops::codes_matmul(codes, bits, w), expected, "operator");
+}
+
+const std::vector<std::int64_t> tile_edges = {0, 1, 2, 7, 8, 9, 23, 24, 25};
+const std::vector<std::int64_t> word_edges = {0, 1, 2, 7, 9, 63, 64, 65, 127, 128, 129, 600};
+
+TEST(BinaryMatmul, EqualsTheReferenceOnAwkwardShapes) {
+  std::uint32_t seed = 0;
+  for (const std::int64_t n : tile_edges) {
+    for (const std::int64_t m : tile_edges) {
+      for (const std::int64_t k : word_edges) {
+        seed += 2;
+        check_binary(test::random_bits({n, k}, seed), test::random_bits({m, k}, seed + 1));
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(CodesMatmul, EqualsTheReferenceOnAwkwardShapes) {
+  std::uint32_t seed = 0;
+  for (const std::int64_t n : tile_edges) {
+    for (const std::int64_t m : tile_edges) {
+      for (const std::int64_t k : word_edges) {
+        const int bits = static_cast<int>(seed / 2 * 5 / 12 % 8) + 1;
+        seed += 2;
+        check_codes(test::random_codes({n, k}, bits, seed), bits, test::random_bits({m, k}, seed + 1));
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(CodesMatmul, EqualsTheReferenceForEveryBitCountAndLength) {
+  std::uint32_t seed = 1000;
+  for (int bits = 1; bits <= 8; ++bits) {
+    for (const std::int64_t k : test::awkward_lengths) {
+      seed += 2;
+      check_codes(test::random_codes({9, k}, bits, seed), bits, test::random_bits({25, k}, seed + 1));
+      if (HasFailure()) return;
+    }
+  }
+}
+
+TEST(BinaryMatmul, EqualsTheReferenceOnLargeShapes) {
+  for (const auto& [n, m, k] : std::vector<std::array<std::int64_t, 3>>{
+           {128, 600, 784}, {65, 129, 785}, {785, 25, 129}, {3, 600, 5000}, {128, 10, 400}, {1, 785, 64}}) {
+    check_binary(test::random_bits({n, k}, 1), test::random_bits({m, k}, 2));
+    const int bits = static_cast<int>(k % 8) + 1;
+    check_codes(test::random_codes({n, k}, bits, 3), bits, test::random_bits({m, k}, 4));
+    if (HasFailure()) return;
+  }
+  check_codes(test::random_codes({128, 784}, 8, 3), 8, test::random_bits({100, 784}, 4));
+}
+
+TEST(BinaryMatmul, EqualsALoopOverUnpackedSigns) {
+  const Tensor a = test::random_bits({11, 200}, 1);
+  const Tensor w = test::random_bits({29, 200}, 2);
+  const Tensor af = ops::unpack_signs(a);
+  const Tensor wf = ops::unpack_signs(w);
+  const Tensor y = ops::binary_matmul(a, w);
+  ASSERT_EQ(y.dtype(), DType::i16);
+  for (std::int64_t n = 0; n < 11; ++n) {
+    for (std::int64_t m = 0; m < 29; ++m) {
+      int sum = 0;
+      for (std::int64_t k = 0; k < 200; ++k) {
+        sum +=
+            static_cast<int>(af.data<float>()[n * 200 + k]) * static_cast<int>(wf.data<float>()[m * 200 + k]);
+      }
+      EXPECT_EQ(y.data<std::int16_t>()[n * 29 + m], sum);
+    }
+  }
+}
+
+TEST(CodesMatmul, EqualsALoopOverUnpackedSigns) {
+  const Tensor codes = test::random_codes({11, 200}, 4, 1);
+  const Tensor w = test::random_bits({29, 200}, 2);
+  const Tensor wf = ops::unpack_signs(w);
+  const Tensor y = ops::codes_matmul(codes, 4, w);
+  ASSERT_EQ(y.dtype(), DType::i16);
+  for (std::int64_t n = 0; n < 11; ++n) {
+    for (std::int64_t m = 0; m < 29; ++m) {
+      int sum = 0;
+      for (std::int64_t k = 0; k < 200; ++k) {
+        sum += codes.data<std::uint8_t>()[n * 200 + k] * static_cast<int>(wf.data<float>()[m * 200 + k]);
+      }
+      EXPECT_EQ(y.data<std::int16_t>()[n * 29 + m], sum);
+    }
+  }
+}
+
+/// All +1 or all −1.
+Tensor constant_bits(Shape shape, bool plus) {
+  Tensor x = Tensor::empty(DType::f32, std::move(shape));
+  std::fill_n(x.data<float>(), x.count(), plus ? 1.0F : -1.0F);
+  return ops::pack_signs(x);
+}
+
+TEST(BinaryMatmul, HoldsTheLargestSumsInTheNarrowestType) {
+  for (const std::int64_t k : {32766, 32767, 32768, 40000}) {
+    const Tensor plus = constant_bits({2, k}, true);
+    const Tensor minus = constant_bits({3, k}, false);
+    const Tensor y = ops::binary_matmul(plus, minus);
+    ASSERT_EQ(y.dtype(), k <= 32767 ? DType::i16 : DType::i32);
+    with_type(y.dtype(), [&]<class Out>(Out) {
+      for (const Out value : y.span<Out>()) EXPECT_EQ(value, -k);
+    });
+  }
+}
+
+TEST(CodesMatmul, HoldsTheLargestSumsInTheNarrowestType) {
+  for (int bits = 1; bits <= 8; ++bits) {
+    const std::int64_t levels = (1 << bits) - 1;
+    for (const std::int64_t k : {32767 / levels, 32767 / levels + 1}) {
+      Tensor codes = Tensor::empty(DType::u8, {2, k});
+      std::fill_n(codes.data<std::uint8_t>(), codes.count(), static_cast<std::uint8_t>(levels));
+      for (const bool plus : {false, true}) {
+        const Tensor y = ops::codes_matmul(codes, bits, constant_bits({3, k}, plus));
+        ASSERT_EQ(y.dtype(), k * levels <= 32767 ? DType::i16 : DType::i32) << bits << " " << k;
+        with_type(y.dtype(), [&]<class Out>(Out) {
+          for (const Out value : y.span<Out>()) EXPECT_EQ(value, plus ? k * levels : -k * levels);
+        });
+      }
+    }
+  }
+}
+
+TEST(BinaryMatmul, IsTheSameOnEveryThreadCount) {
+  const Tensor a = test::random_bits({130, 784}, 1);
+  const Tensor w = test::random_bits({601, 784}, 2);
+  const Tensor codes = test::random_codes({130, 784}, 8, 3);
+  const Tensor expected = ops::reference::binary_matmul(a, w);
+  const Tensor expected_codes = ops::reference::codes_matmul(codes, 8, w);
+  for (int count = 1; count <= 3; ++count) {
+    const test::ThreadCount scope(count);
+    test::expect_same(ops::binary_matmul(a, w), expected, std::to_string(count) + " threads");
+    test::expect_same(ops::codes_matmul(codes, 8, w), expected_codes, std::to_string(count) + " threads");
+  }
+}
+
+TEST(BinaryMatmul, AcceptsSlices) {
+  const Tensor a = test::random_bits({40, 100}, 1);
+  const Tensor w = test::random_bits({30, 100}, 2);
+  const Tensor codes = test::random_codes({40, 100}, 2, 3);
+  test::expect_same(ops::binary_matmul(a.slice(3, 20), w.slice(5, 30)),
+                    ops::reference::binary_matmul(a.slice(3, 20), w.slice(5, 30)), "bits");
+  test::expect_same(ops::codes_matmul(codes.slice(3, 20), 2, w.slice(5, 30)),
+                    ops::reference::codes_matmul(codes.slice(3, 20), 2, w.slice(5, 30)), "codes");
+}
+
+TEST(BinaryMatmul, RefusesWrongOperands) {
+  const Tensor a = test::random_bits({4, 10}, 1);
+  const Tensor f = Tensor::zeros(DType::f32, {4, 10});
+  const auto code = [](const Tensor& x, const Tensor& w) {
+    return test::error_code([&] { ops::binary_matmul(x, w); });
+  };
+  EXPECT_EQ(code(f, a), "ERR_HARDBIT_DTYPE");
+  EXPECT_EQ(code(a, f), "ERR_HARDBIT_DTYPE");
+  EXPECT_EQ(code(a, test::random_bits({4, 11}, 1)), "ERR_HARDBIT_SHAPE");
+  EXPECT_EQ(code(test::random_bits({10}, 1), a), "ERR_HARDBIT_SHAPE");
+  EXPECT_EQ(code(a, test::random_bits({1, 4, 10}, 1)), "ERR_HARDBIT_SHAPE");
+}
+
+TEST(CodesMatmul, RefusesWrongOperands) {
+  const Tensor codes = test::random_codes({4, 10}, 3, 1);
+  const Tensor w = test::random_bits({5, 10}, 1);
+  const auto code = [](const Tensor& x, int bits, const Tensor& weights) {
+    return test::error_code([&] { ops::codes_matmul(x, bits, weights); });
+  };
+  EXPECT_EQ(code(codes, 3, w), "none");
+  EXPECT_EQ(code(codes, 0, w), "ERR_HARDBIT_ARGUMENT");
+  EXPECT_EQ(code(codes, 9, w), "ERR_HARDBIT_ARGUMENT");
+  EXPECT_EQ(code(w, 3, w), "ERR_HARDBIT_DTYPE");
+  EXPECT_EQ(code(codes, 3, codes), "ERR_HARDBIT_DTYPE");
+  EXPECT_EQ(code(codes, 3, test::random_bits({5, 9}, 1)), "ERR_HARDBIT_SHAPE");
+  EXPECT_EQ(code(Tensor::zeros(DType::u8, {0, 8421504}), 8, Tensor::zeros(DType::bits, {0, 8421504})),
+            "none");
+  EXPECT_EQ(code(Tensor::zeros(DType::u8, {0, 8421505}), 8, Tensor::zeros(DType::bits, {0, 8421505})),
+            "ERR_HARDBIT_SHAPE");
+}
+
+TEST(CodesMatmul, RefusesCodesThatDoNotFit) {
+  const Tensor w = test::random_bits({5, 130}, 1);
+  for (int bits = 1; bits <= 7; ++bits) {
+    Tensor codes = Tensor::zeros(DType::u8, {9, 130});
+    codes.data<std::uint8_t>()[codes.count() - 1] = static_cast<std::uint8_t>(1 << bits);
+    EXPECT_EQ(test::error_code([&] { ops::codes_matmul(codes, bits, w); }), "ERR_HARDBIT_ARGUMENT");
+    EXPECT_EQ(test::error_code([&] { ops::reference::codes_matmul(codes, bits, w); }),
+              "ERR_HARDBIT_ARGUMENT");
+    EXPECT_EQ(test::error_code([&] { ops::codes_matmul(codes, bits + 1, w); }), "none");
+  }
+}
+
+}  // namespace
+}  // namespace hardbit

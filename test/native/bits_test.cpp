@@ -1,0 +1,66 @@
+#include "ops/bits.h"
+
+#include <gtest/gtest.h>
+
+#include "bit_cases.h"
+#include "ops/reference.h"
+
+namespace hardbit {
+namespace {
+
+TEST(PackSigns, GivesPlusForBothZerosAndMinusForNan) {
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  const Tensor x = test::tensor({8}, {0.0F, -0.0F, 1e-45F, -1e-45F, nan, -nan, 2.0F, -2.0F});
+  EXPECT_EQ(ops::pack_signs(x).data<std::uint64_t>()[0], 0b01000111U);
+}
+
+TEST(PackSigns, NeverSetsPaddingBits) {
+  for (const std::int64_t columns : test::awkward_lengths) {
+    Tensor x = Tensor::empty(DType::f32, {3, columns});
+    std::fill_n(x.data<float>(), x.count(), 1.0F);
+    const Tensor bits = ops::pack_signs(x);
+    for (std::int64_t r = 0; r < 3; ++r) {
+      for (std::int64_t k = 0; k < bits.row_words(); ++k) {
+        const std::int64_t n = std::min<std::int64_t>(64, columns - 64 * k);
+        EXPECT_EQ(bits.data<std::uint64_t>()[r * bits.row_words() + k],
+                  n == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1);
+      }
+    }
+  }
+}
+
+TEST(PackSigns, KeepsShapesOfEveryRank) {
+  for (const Shape& shape :
+       std::vector<Shape>{{}, {1}, {0}, {130}, {2, 65}, {3, 0}, {0, 3}, {2, 3, 70}, {2, 2, 2, 9}}) {
+    const Tensor x = test::awkward_tensor(shape, 5);
+    const Tensor bits = ops::pack_signs(x);
+    test::expect_same(bits, ops::reference::pack_signs(x), to_string(shape));
+    test::expect_same(ops::unpack_signs(bits), ops::reference::unpack_signs(bits), to_string(shape));
+  }
+}
+
+TEST(PackSigns, IsInvertedByUnpackSigns) {
+  for (const std::int64_t columns : test::awkward_lengths) {
+    const Tensor bits = test::random_bits({7, columns}, 3);
+    test::expect_same(ops::pack_signs(ops::unpack_signs(bits)), bits, std::to_string(columns));
+  }
+}
+
+TEST(PackSigns, IsTheSameOnEveryThreadCount) {
+  const Tensor x = test::awkward_tensor({301, 500}, 4);
+  const Tensor expected = ops::reference::pack_signs(x);
+  const Tensor unpacked = ops::reference::unpack_signs(expected);
+  for (int count = 1; count <= 3; ++count) {
+    const test::ThreadCount scope(count);
+    test::expect_same(ops::pack_signs(x), expected, std::to_string(count));
+    test::expect_same(ops::unpack_signs(expected), unpacked, std::to_string(count));
+  }
+}
+
+TEST(PackSigns, RefusesOtherTypes) {
+  EXPECT_EQ(test::error_code([] { ops::pack_signs(Tensor::zeros(DType::i32, {2})); }), "ERR_HARDBIT_DTYPE");
+  EXPECT_EQ(test::error_code([] { ops::unpack_signs(Tensor::zeros(DType::f32, {2})); }), "ERR_HARDBIT_DTYPE");
+}
+
+}  // namespace
+}  // namespace hardbit

@@ -1,0 +1,156 @@
+#include "ops/dense.h"
+
+#include <cmath>
+#include <thread>
+
+#include "cpu/onednn.h"
+#include "support.h"
+
+namespace hardbit {
+namespace {
+
+using test::bytes;
+using test::expect_error;
+using test::make;
+using test::random_tensor;
+using test::values;
+
+/// One dot product in double and the sum of its terms' magnitudes, which bounds the rounding error.
+struct Dot {
+  double value = 0;
+  double magnitude = 0;
+  void add(float a, float b) {
+    const double term = static_cast<double>(a) * static_cast<double>(b);
+    value += term;
+    magnitude += std::abs(term);
+  }
+};
+
+void expect_close(float actual, const Dot& expected, std::int64_t k) {
+  // Any order of k fp32 additions of rounded products.
+  ASSERT_NEAR(actual, expected.value, expected.magnitude * static_cast<double>(k + 1) * 0x1p-24 + 1e-30);
+}
+
+void check_products(std::int64_t n, std::int64_t k, std::int64_t m) {
+  SCOPED_TRACE("N " + std::to_string(n) + " K " + std::to_string(k) + " M " + std::to_string(m));
+  const Tensor x = random_tensor({n, k}, 1);
+  const Tensor w = random_tensor({m, k}, 2);
+  const Tensor bias = random_tensor({m}, 3);
+  const Tensor dy = random_tensor({n, m}, 4);
+  const auto at = [](const Tensor& t, std::int64_t i, std::int64_t j) { return t.data<float>()[i * t.dim(1) + j]; };
+
+  test::poison_cache();
+  const Tensor y = ops::dense_forward(x, w, &bias);
+  const Tensor plain = ops::dense_forward(x, w, nullptr);
+  ASSERT_EQ(y.shape(), (Shape{n, m}));
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < m; ++j) {
+      Dot dot;
+      for (std::int64_t c = 0; c < k; ++c) dot.add(at(x, i, c), at(w, j, c));
+      expect_close(at(plain, i, j), dot, k);
+      dot.add(bias.data<float>()[j], 1);
+      expect_close(at(y, i, j), dot, k + 1);
+    }
+  }
+  const Tensor dx = ops::dense_backward_input(dy, w);
+  ASSERT_EQ(dx.shape(), (Shape{n, k}));
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t c = 0; c < k; ++c) {
+      Dot dot;
+      for (std::int64_t j = 0; j < m; ++j) dot.add(at(dy, i, j), at(w, j, c));
+      expect_close(at(dx, i, c), dot, m);
+    }
+  }
+  const Tensor dw = ops::dense_backward_weight(dy, x);
+  ASSERT_EQ(dw.shape(), (Shape{m, k}));
+  for (std::int64_t j = 0; j < m; ++j) {
+    for (std::int64_t c = 0; c < k; ++c) {
+      Dot dot;
+      for (std::int64_t i = 0; i < n; ++i) dot.add(at(dy, i, j), at(x, i, c));
+      expect_close(at(dw, j, c), dot, n);
+    }
+  }
+}
+
+TEST(Dense, AgreesWithDoubleOnAwkwardShapes) {
+  for (const std::int64_t n : {1, 2, 7, 17}) {
+    for (const std::int64_t k : {1, 3, 16, 65}) {
+      for (const std::int64_t m : {1, 5, 10, 33}) check_products(n, k, m);
+    }
+  }
+  check_products(31, 785, 10);
+}
+
+TEST(Dense, EmptyShapesGiveEmptyOrBiasAlone) {
+  for (const auto& [n, k, m] : {std::array{0, 3, 2}, std::array{3, 0, 2}, std::array{3, 2, 0}, std::array{0, 0, 0}}) {
+    check_products(n, k, m);
+  }
+}
+
+TEST(Dense, RepeatsItself) {
+  const Tensor x = random_tensor({128, 784}, 1);
+  const Tensor w = random_tensor({600, 784}, 2);
+  const auto first = bytes(ops::dense_forward(x, w, nullptr));
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(bytes(ops::dense_forward(x, w, nullptr)), first);
+}
+
+TEST(Dense, EachCallingThreadHasItsOwnProducts) {
+  const Tensor x = random_tensor({17, 65}, 1);
+  const Tensor w = random_tensor({33, 65}, 2);
+  const auto expected = bytes(ops::dense_forward(x, w, nullptr));
+  std::vector<std::thread> workers;
+  for (int t = 0; t < 3; ++t) {
+    workers.emplace_back([&] {
+      for (int i = 0; i < 20; ++i) EXPECT_EQ(bytes(ops::dense_forward(x, w, nullptr)), expected);
+    });
+  }
+  for (std::thread& worker : workers) worker.join();
+}
+
+TEST(Dense, ManyShapesDoNotPileUp) {
+  // More shapes than are kept, and the first again.
+  for (std::int64_t n = 1; n <= 300; ++n) {
+    const Tensor y = ops::dense_forward(make({n, 1}, std::vector<float>(static_cast<std::size_t>(n), 2)),
+                                        make<float>({1, 1}, {3}), nullptr);
+    ASSERT_EQ(values<float>(y), std::vector<float>(static_cast<std::size_t>(n), 6));
+  }
+  EXPECT_EQ(values<float>(ops::dense_forward(make<float>({1, 1}, {2}), make<float>({1, 1}, {5}), nullptr))[0], 10);
+}
+
+TEST(Dense, SumRowsIsRoundedOnce) {
+  for (const auto& [n, m] : {std::array{0, 3}, std::array{3, 0}, std::array{1, 1}, std::array{17, 65},
+                             std::array{2049, 3}, std::array{4097, 65}}) {
+    const Tensor x = random_tensor({n, m}, 6);
+    test::poison_cache();
+    const auto sums = values<float>(ops::sum_rows(x));
+    ASSERT_EQ(sums.size(), static_cast<std::size_t>(m));
+    for (std::int64_t j = 0; j < m; ++j) {
+      long double sum = 0;
+      for (std::int64_t i = 0; i < n; ++i) sum += static_cast<long double>(x.data<float>()[i * m + j]);
+      // Double sums differ from the exact one by far less than half an fp32 step, save at a tie.
+      ASSERT_NEAR(sums[static_cast<std::size_t>(j)], static_cast<float>(sum), std::abs(static_cast<float>(sum)) * 0x1p-23);
+    }
+  }
+  const Tensor x = random_tensor({10007, 67}, 7);
+  test::expect_same_on_all_thread_counts([&] { return ops::sum_rows(x); });
+}
+
+TEST(Dense, RefusesWrongOperands) {
+  const Tensor x = Tensor::zeros(DType::f32, {4, 3});
+  const Tensor w = Tensor::zeros(DType::f32, {2, 3});
+  const Tensor dy = Tensor::zeros(DType::f32, {4, 2});
+  const Tensor bad = Tensor::zeros(DType::f32, {5, 5});
+  const Tensor ints = Tensor::zeros(DType::i32, {4, 3});
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, bad, nullptr); }, "the columns of x");
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x.reshape({12}), w, nullptr); }, "[N, K]");
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, w, &x); }, "bias");
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::dense_forward(ints, w, nullptr); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_backward_input(dy, bad); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_backward_weight(dy, bad); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::dense_backward_weight(dy, ints); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::sum_rows(x.reshape({12})); });
+  EXPECT_FALSE(cpu::onednn_version().empty());
+}
+
+}  // namespace
+}  // namespace hardbit
