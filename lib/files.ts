@@ -24,7 +24,7 @@ const writeCures: Readonly<Record<string, string>> = {
   EROFS: 'that file system is read-only; choose another place',
   ENOENT: 'its folder does not exist; create it first',
   ENOTDIR: 'part of the path is a file, not a folder; choose another place',
-  EEXIST: 'a file of that name is in the way; choose another place',
+  EEXIST: 'something of that name is in the way; choose another place',
   EISDIR: 'it is a folder; give the name of a file',
   ENAMETOOLONG: 'the name is too long; choose a shorter one',
 };
@@ -112,6 +112,18 @@ export function writeFileAtomic(path: string, data: Uint8Array | string): void {
   }
 }
 
+function makeFolders(path: string, parents: boolean): void {
+  try {
+    mkdirSync(path);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'EEXIST' && statSync(path, { throwIfNoEntry: false })?.isDirectory()) return;
+    if (code !== 'ENOENT' || !parents) throw error;
+    makeFolders(dirname(path), dirname(path) !== path);
+    makeFolders(path, false);
+  }
+}
+
 /**
  * Creates a folder and its parents; one that exists is left as it is.
  *
@@ -119,7 +131,8 @@ export function writeFileAtomic(path: string, data: Uint8Array | string): void {
  */
 export function makeFolder(path: string): void {
   try {
-    mkdirSync(path, { recursive: true });
+    // Not mkdir's own `recursive`, which takes a read-only file system for a missing folder.
+    makeFolders(path, true);
   } catch (error) {
     throw fileError('ERR_HARDBIT_WRITE', 'create the folder', path, error);
   }

@@ -202,22 +202,57 @@ export interface NativeAddon {
   argmax(logits: NativeTensor): NativeTensor;
 
   // -- optimizers, in place
-  adamStep(value: NativeTensor, gradient: NativeTensor, m: NativeTensor, v: NativeTensor, parameters: AdamParameters): void;
-  sgdStep(value: NativeTensor, gradient: NativeTensor, velocity: NativeTensor | null, parameters: SgdParameters): void;
+  adamStep(
+    value: NativeTensor,
+    gradient: NativeTensor,
+    m: NativeTensor,
+    v: NativeTensor,
+    parameters: AdamParameters,
+  ): void;
+  sgdStep(
+    value: NativeTensor,
+    gradient: NativeTensor,
+    velocity: NativeTensor | null,
+    parameters: SgdParameters,
+  ): void;
 
   // -- attacks (f32). The ball: lo = max(0, fl(x0 − ε)), hi = min(1, fl(x0 + ε)).
   /** clamp(fl(x + fl(stepSize·sign(gradient))), lo, hi), sign(0) = 0; a negative step descends. */
-  attackStep(x: NativeTensor, gradient: NativeTensor, origin: NativeTensor, stepSize: number, epsilon: number): NativeTensor;
+  attackStep(
+    x: NativeTensor,
+    gradient: NativeTensor,
+    origin: NativeTensor,
+    stepSize: number,
+    epsilon: number,
+  ): NativeTensor;
   /** clamp(x0 + U[−radius, radius), lo, hi); row i draws from stream (seed, stream, firstRow + i), so batching changes nothing. */
-  attackUniformStart(origin: NativeTensor, radius: number, epsilon: number, seed: number, stream: number, firstRow: number): NativeTensor;
+  attackUniformStart(
+    origin: NativeTensor,
+    radius: number,
+    epsilon: number,
+    seed: number,
+    stream: number,
+    firstRow: number,
+  ): NativeTensor;
   /** clamp(x0 + alpha·sign(N(0, I)), lo, hi): fair coin per pixel. */
-  attackSignStart(origin: NativeTensor, alpha: number, epsilon: number, seed: number, stream: number, firstRow: number): NativeTensor;
+  attackSignStart(
+    origin: NativeTensor,
+    alpha: number,
+    epsilon: number,
+    seed: number,
+    stream: number,
+    firstRow: number,
+  ): NativeTensor;
   /** Pixels whose code can change: Q(lo) ≠ Q(hi). */
   countFlippable(x: NativeTensor, epsilon: number, bits: number): number;
   /** Per row: 1 where every element is exactly 0, u8 [N]. */
   zeroRows(gradient: NativeTensor): NativeTensor;
   /** Over all elements, in double: Σ|a − b|, max |a − b|; `outside` counts elements of `a` outside the ball of `b`. */
-  perturbation(a: NativeTensor, b: NativeTensor, epsilon: number): { sum: number; max: number; outside: number };
+  perturbation(
+    a: NativeTensor,
+    b: NativeTensor,
+    epsilon: number,
+  ): { sum: number; max: number; outside: number };
   /** Number of elements that are NaN or outside [0, 1]. */
   countInvalidPixels(x: NativeTensor): number;
 
@@ -225,7 +260,13 @@ export interface NativeAddon {
   /** i32 [count], uniform 32-bit patterns. */
   randomIntegers(count: number, seed: number, stream: number): NativeTensor;
   /** f32, uniform in [low, high). */
-  randomUniform(shape: readonly number[], low: number, high: number, seed: number, stream: number): NativeTensor;
+  randomUniform(
+    shape: readonly number[],
+    low: number,
+    high: number,
+    seed: number,
+    stream: number,
+  ): NativeTensor;
   /** i32 [count], a uniform permutation of 0 … count − 1. */
   permutation(count: number, seed: number, stream: number): NativeTensor;
 }

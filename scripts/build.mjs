@@ -38,7 +38,10 @@ const folder = join(root, 'build', options.sanitize ? 'sanitize' : 'cmake');
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const common = [
   ...['--directory', root, '--out', folder, '--config', 'Release', '--log-level', 'error'],
-  ...[`--CDHARDBIT_SANITIZE=${options.sanitize ? 'ON' : 'OFF'}`, `--CDHARDBIT_TESTS=${withTests ? 'ON' : 'OFF'}`],
+  ...[
+    `--CDHARDBIT_SANITIZE=${options.sanitize ? 'ON' : 'OFF'}`,
+    `--CDHARDBIT_TESTS=${withTests ? 'ON' : 'OFF'}`,
+  ],
 ];
 
 function configure() {
@@ -48,7 +51,9 @@ function configure() {
 /** What a configuration depends on beyond the sources: a cache made for something else is thrown away. */
 function isForeign() {
   const cache = join(folder, 'CMakeCache.txt');
-  return existsSync(cache) && !readFileSync(cache, 'utf8').includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`);
+  return (
+    existsSync(cache) && !readFileSync(cache, 'utf8').includes(`CMAKE_HOME_DIRECTORY:INTERNAL=${root}\n`)
+  );
 }
 
 if (isForeign()) rmSync(folder, { recursive: true });

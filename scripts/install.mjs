@@ -12,17 +12,24 @@ function firstError(output) {
     /^CMake Error[^\n]*:\n+((?: {2}[^\n]+\n)+)/m.exec(output) ??
     /^CMake Error: ([^\n]+)/m.exec(output) ??
     /^([^\n]*\b(?:error|Error): [^\n]+)/m.exec(output);
-  return (complaint?.[1] ?? 'the build of the native core failed').trim().replace(/\s*\n\s*/g, ' ').replace(/\.$/, '');
+  return (complaint?.[1] ?? 'the build of the native core failed')
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')
+    .replace(/\.$/, '');
 }
 
 if (!process.env.HARDBIT_SKIP_BUILD) {
   const root = resolve(import.meta.dirname, '..');
   const log = join(root, 'build', 'install.log');
   try {
-    const { status, error, stdout, stderr } = spawnSync(process.execPath, [join(root, 'scripts', 'build.mjs')], {
-      encoding: 'utf8',
-      maxBuffer: 1 << 28,
-    });
+    const { status, error, stdout, stderr } = spawnSync(
+      process.execPath,
+      [join(root, 'scripts', 'build.mjs')],
+      {
+        encoding: 'utf8',
+        maxBuffer: 1 << 28,
+      },
+    );
     const output = `${stdout ?? ''}${stderr ?? ''}${error ? `hardbit: ${error.message}\n` : ''}`;
     if (status === 0) {
       rmSync(log, { force: true });
@@ -34,6 +41,8 @@ if (!process.env.HARDBIT_SKIP_BUILD) {
       );
     }
   } catch (error) {
-    console.error(`hardbit is installed without its native core (${error.message}); run \`npx hardbit build\`.`);
+    console.error(
+      `hardbit is installed without its native core (${error.message}); run \`npx hardbit build\`.`,
+    );
   }
 }

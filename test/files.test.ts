@@ -155,11 +155,19 @@ describe('files', () => {
     makeFolder(join(folder, 'a', 'b'));
     makeFolder(join(folder, 'a', 'b'));
     expect(statSync(join(folder, 'a', 'b')).isDirectory()).to.equal(true);
+    makeFolder(join(folder, 'a', 'c'));
+    expect(readdirSync(join(folder, 'a')).sort()).to.deep.equal(['b', 'c']);
     writeFileSync(join(folder, 'file'), '');
-    for (const path of [join(folder, 'file'), join(folder, 'file', 'c')]) {
+    symlinkSync('nowhere', join(folder, 'dangling'));
+    for (const [path, problem] of [
+      [join(folder, 'file'), 'something of that name is in the way; choose another place'],
+      [join(folder, 'dangling'), 'something of that name is in the way; choose another place'],
+      [join(folder, 'file', 'c'), 'part of the path is a file, not a folder; choose another place'],
+      ['', 'its folder does not exist; create it first'],
+    ] as const) {
       const error = failure(() => makeFolder(path));
       expect(error.code).to.equal('ERR_HARDBIT_WRITE');
-      expect(error.message).to.contain(`Cannot create the folder ${path}: `);
+      expect(error.message).to.equal(`Cannot create the folder ${path}: ${problem}.`);
     }
   });
 

@@ -79,11 +79,9 @@ function parseHeader(text: string): { descriptor: string; fortran: boolean; shap
   const numbers = shape.trim() === '' ? [] : shape.replace(/,\s*$/, '').split(',');
   if (!numbers.every((number) => /^\s*\d+L?\s*$/.test(number))) return null;
   if (numbers.length === 1 && !shape.includes(',')) return null;
-  return {
-    descriptor: descriptor.replace(/^['"]|['"]$/g, ''),
-    fortran: fortran === 'True',
-    shape: numbers.map((number) => Number.parseInt(number, 10)),
-  };
+  const sizes = numbers.map((number) => Number.parseInt(number, 10));
+  if (!sizes.every(Number.isSafeInteger)) return null;
+  return { descriptor: descriptor.replace(/^['"]|['"]$/g, ''), fortran: fortran === 'True', shape: sizes };
 }
 
 /** Reads the container; the elements stay of the file's own type. */

@@ -16,7 +16,10 @@ const bitStyles: ReadonlyMap<number, { readonly color: string; readonly shape: s
 ]);
 const otherStyle = { color: '#666666', shape: 'cross' };
 
-export const bitColors: readonly string[] = [...[...bitStyles.values()].map((style) => style.color), otherStyle.color];
+export const bitColors: readonly string[] = [
+  ...[...bitStyles.values()].map((style) => style.color),
+  otherStyle.color,
+];
 
 const plotWidth = 190;
 const plotHeight = 140;
@@ -30,7 +33,9 @@ interface Line {
 
 /** Pushes label positions apart until neighbours are `gap` apart, within [0, 1]; order is kept. */
 export function spreadLabels(positions: readonly number[], gap: number): number[] {
-  const order = positions.map((_, i) => i).sort((a, b) => (positions[a] as number) - (positions[b] as number) || b - a);
+  const order = positions
+    .map((_, i) => i)
+    .sort((a, b) => (positions[a] as number) - (positions[b] as number) || b - a);
   const placed = order.map((i) => positions[i] as number);
   for (let i = 1; i < placed.length; i++) {
     placed[i] = Math.max(placed[i] as number, (placed[i - 1] as number) + gap);
@@ -80,7 +85,12 @@ function curveSpec(lines: readonly Line[], epsilons: readonly number[]): TopLeve
     type: 'quantitative' as const,
     title: 'ε',
     scale: { domain: [0, last], nice: false },
-    axis: { values: [0, ...epsilons], labelExpr: epsilonExpression([0, ...epsilons]), grid: false, labelFlush: false },
+    axis: {
+      values: [0, ...epsilons],
+      labelExpr: epsilonExpression([0, ...epsilons]),
+      grid: false,
+      labelFlush: false,
+    },
   };
   const y = {
     field: 'accuracy',
@@ -190,12 +200,19 @@ export async function accuracyCurves(
   const lines = linesOf(summary, variants, attack);
   const first = variants[0];
   if (lines.length === 0 || first === undefined) return null;
-  const svg = await renderSvg(curveSpec(lines, attack.epsilons.filter((epsilon) => epsilon > 0)));
+  const svg = await renderSvg(
+    curveSpec(
+      lines,
+      attack.epsilons.filter((epsilon) => epsilon > 0),
+    ),
+  );
   const spoken = lines
     .map(
       (line) =>
         `${bitsLabel(line.bits)}: ` +
-        line.points.map((point) => `${percent(point.accuracy)} % at ${epsilonText(point.epsilon)}`).join(', '),
+        line.points
+          .map((point) => `${percent(point.accuracy)} % at ${epsilonText(point.epsilon)}`)
+          .join(', '),
     )
     .join('; ');
   const title = `${attack.label}, ${recipeLabel(first.recipe)}`;
@@ -204,4 +221,3 @@ export async function accuracyCurves(
 <div class="chart" role="img" aria-label="${title}, accuracy against ε. ${spoken}.">${svg}</div>
 </div>`;
 }
-

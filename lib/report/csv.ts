@@ -13,7 +13,15 @@ export function toCsv(header: readonly string[], rows: readonly (readonly Value[
   return [header, ...rows].map((row) => `${row.map(field).join(',')}\r\n`).join('');
 }
 
-const networkFields = ['model', 'recipe', 'input_bits', 'training', 'training_attack', 'training_epsilon', 'training_mix'];
+const networkFields = [
+  'model',
+  'recipe',
+  'input_bits',
+  'training',
+  'training_attack',
+  'training_epsilon',
+  'training_mix',
+];
 
 function networkValues(network: NetworkRecord | undefined): Value[] {
   if (network === undefined) return networkFields.map(() => null);
@@ -30,7 +38,16 @@ function networkValues(network: NetworkRecord | undefined): Value[] {
   ];
 }
 
-const attackFields = ['attack', 'epsilon', 'alpha', 'steps', 'step_size', 'random_start', 'restarts', 'targeted'];
+const attackFields = [
+  'attack',
+  'epsilon',
+  'alpha',
+  'steps',
+  'step_size',
+  'random_start',
+  'restarts',
+  'targeted',
+];
 
 function attackValues(attack: AttackRecord, epsilon: number): Value[] {
   return [
@@ -78,7 +95,19 @@ function measuredValues(cell: Results['whiteBox'][number] | Results['transfer'][
 /** One record a network. */
 export function networksCsv(results: Results): string {
   return toCsv(
-    ['id', ...networkFields, 'seed', 'twin', 'epochs', 'batch_size', 'parameters', 'n', 'clean_accuracy', 'train_seconds', 'file'],
+    [
+      'id',
+      ...networkFields,
+      'seed',
+      'twin',
+      'epochs',
+      'batch_size',
+      'parameters',
+      'n',
+      'clean_accuracy',
+      'train_seconds',
+      'file',
+    ],
     results.networks.map((network) => [
       network.id,
       ...networkValues(network),
@@ -99,7 +128,15 @@ export function networksCsv(results: Results): string {
 export function whiteBoxCsv(results: Results): string {
   const byId = new Map(results.networks.map((network) => [network.id, network]));
   return toCsv(
-    ['threat_model', 'network', ...networkFields, ...attackFields, ...modeFields, ...measuredFields, 'zero_gradient_fraction'],
+    [
+      'threat_model',
+      'network',
+      ...networkFields,
+      ...attackFields,
+      ...modeFields,
+      ...measuredFields,
+      'zero_gradient_fraction',
+    ],
     results.whiteBox.map((cell) => [
       cell.threatModel,
       cell.network,

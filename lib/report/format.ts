@@ -95,10 +95,8 @@ export function networkLabel(network: NetworkRecord): string {
   );
 }
 
-const attackNames: Readonly<Record<string, string>> = { 'r-fgsm': 'R+FGSM' };
-
 export function attackName(name: string): string {
-  return attackNames[name] ?? name.toUpperCase();
+  return name.toUpperCase();
 }
 
 /** Name and everything but ε and what follows from ε: 'PGD-20', 'PGD-40, 5 restarts', 'FGSM, targeted'. */

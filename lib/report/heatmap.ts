@@ -53,7 +53,11 @@ interface Group {
 }
 
 /** Runs of neighbouring variants with the same key. */
-function groups(variants: readonly Variant[], key: (v: Variant) => string, label: (v: Variant) => string): Group[] {
+function groups(
+  variants: readonly Variant[],
+  key: (v: Variant) => string,
+  label: (v: Variant) => string,
+): Group[] {
   return distinct(variants, key).map((first) => ({
     label: label(first),
     variants: variants.filter((variant) => key(variant) === key(first)),
@@ -89,10 +93,10 @@ export function heatmap(matrix: TransferMatrix): Markup {
     const recipe = firstOfRecipe.get(source);
     return html`<tr>${
       training &&
-      html`<th scope="rowgroup" rowspan="${training.variants.length}" class="turned"><span>${training.label}</span></th>`
+      html`<th scope="rowgroup" rowspan="${training.variants.length}" class="span">${training.label}</th>`
     }${
       recipe &&
-      html`<th scope="rowgroup" rowspan="${recipe.variants.length}" class="turned"><span>${recipe.label}</span></th>`
+      html`<th scope="rowgroup" rowspan="${recipe.variants.length}" class="span">${recipe.label}</th>`
     }<th scope="row">${bitsLabel(source.inputBits)}</th>${variants.map((target) => cell(source, target))}</tr>
 `;
   };

@@ -57,6 +57,11 @@ function badge(verdict: Verdict): Markup {
 
 const threatLabels = { none: 'no attack', 'white-box': 'white-box', transfer: 'black-box transfer' } as const;
 
+/** '2026-01-02T03:04:05.678Z' → '2026-01-02 03:04 UTC'; any other text as it is. */
+function moment(iso: string): string {
+  return iso.replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:[\d.]+)?Z$/, '$1 $2 UTC');
+}
+
 /** The paper's question, answered in one or two sentences that follow from the verdicts of claims 2 and 5. */
 function shortAnswer(claims: readonly ClaimRecord[]): string {
   const of = (id: number): Verdict => claims.find((claim) => claim.id === id)?.verdict ?? 'not tested';
@@ -66,7 +71,9 @@ function shortAnswer(claims: readonly ClaimRecord[]): string {
   const multi = of(5);
   const first = {
     holds: 'Against single-step attacks, yes.',
-    fails: some(2) ? 'Against single-step attacks, only in part.' : 'Against single-step attacks, not as the paper claims.',
+    fails: some(2)
+      ? 'Against single-step attacks, only in part.'
+      : 'Against single-step attacks, not as the paper claims.',
     'not tested': 'Single-step attacks were not tested far enough to say.',
   }[single];
   const second = {
@@ -126,12 +133,20 @@ function measuredSentence(summary: Summary): string {
     const eights = listing(kept.map(({ eight }) => eight));
     const twos = listing(
       epsilon === smallest
-        ? kept.map(({ name, two }, i) => `${two}${i === 0 ? ' accuracy' : ''} under the strongest ${name} attack`)
+        ? kept.map(
+            ({ name, two }, i) => `${two}${i === 0 ? ' accuracy' : ''} under the strongest ${name} attack`,
+          )
         : kept.map(({ two }) => two),
     );
     const subject =
-      epsilon === smallest ? 'the naturally trained full-precision network with 2-bit input keeps' : 'it keeps';
-    return kept.length === 0 ? [] : [`${epsilon === smallest ? 'At' : 'at'} ε = ${epsilonText(epsilon)} ${subject} ${twos} (8-bit input: ${eights})`];
+      epsilon === smallest
+        ? 'the naturally trained full-precision network with 2-bit input keeps'
+        : 'it keeps';
+    return kept.length === 0
+      ? []
+      : [
+          `${epsilon === smallest ? 'At' : 'at'} ε = ${epsilonText(epsilon)} ${subject} ${twos} (8-bit input: ${eights})`,
+        ];
   });
   return sentences.length === 0 ? '' : `${sentences.join('; ')}.`;
 }
@@ -150,9 +165,10 @@ function header(summary: Summary): Markup {
 <p class="kicker">A robustness study with ${results.library.name} · ${datasetLabel(results.dataset.name)} · preset ${results.preset}</p>
 <h1>Do discretized inputs and binary weights make neural networks robust against adversarial attacks?</h1>
 <p class="lead"><b>${shortAnswer(claims)}</b> ${tallySentence(claims)} ${measuredSentence(summary)} Attacked accuracy only bounds robustness from above: a stronger attack may lower it.</p>
-<p class="byline">${facts.join('; ')}. The question and the claims are those of Panda, Chakraborty and Roy, “Discretization based Solutions for Secure Machine Learning against Adversarial Attacks” (IEEE Access 2019, arXiv 1902.03151). Finished ${results.finishedAt.replace('T', ' ')} after ${duration(results.seconds)}.</p>
+<p class="byline">${facts.join('; ')}. The question and the claims are those of Panda, Chakraborty and Roy, “Discretization based Solutions for Secure Machine Learning against Adversarial Attacks” (IEEE Access 2019, arXiv 1902.03151). Finished ${moment(results.finishedAt)} after ${duration(results.seconds)}.</p>
 <ul class="tally">${claims.map(
-    (claim) => html`<li>${badge(claim.verdict)}<a href="#claim-${claim.id}">${claim.id}. ${claim.title}</a></li>`,
+    (claim) =>
+      html`<li>${badge(claim.verdict)}<a href="#claim-${claim.id}">${claim.id}. ${claim.title}</a></li>`,
   )}</ul>
 <nav aria-label="Contents"><ol>${sections.map(
     ([id, title]) => html`<li><a href="#${id}">${title}</a></li>`,
@@ -195,7 +211,10 @@ function datasetLabel(name: string): string {
 function claimArticle(claim: ClaimRecord): Markup {
   const tested = claim.verdicts.filter((test) => test.verdict !== 'not tested');
   const held = tested.filter((test) => test.verdict === 'holds');
-  const tally = claim.verdict === 'fails' && held.length > 0 ? ` in ${tested.length - held.length} of ${tested.length} tests` : '';
+  const tally =
+    claim.verdict === 'fails' && held.length > 0
+      ? ` in ${tested.length - held.length} of ${tested.length} tests`
+      : '';
   return html`<article class="claim" id="claim-${claim.id}">
 <h3><span>${claim.id}. ${claim.title}</span><span>${badge(claim.verdict)}<small class="quiet">${tally}</small></span></h3>
 <p>${claim.statement}</p>
@@ -203,7 +222,9 @@ function claimArticle(claim: ClaimRecord): Markup {
 <ul class="tests">
 ${claim.verdicts.map((test) => {
   const figures = Object.entries(test.figures);
-  return html`<li><div>${badge(test.verdict)}</div><div><span class="scope">${test.scope} <span>· ${threatLabels[test.threatModel]}</span></span><br>${test.measured}${
+  const label = threatLabels[test.threatModel];
+  const threat = !test.scope.includes(test.threatModel) && html` <span>· ${label}</span>`;
+  return html`<li><div>${badge(test.verdict)}</div><div><span class="scope">${test.scope}${threat}</span><br>${test.measured}${
     figures.length > 0 &&
     html`<details><summary>Figures</summary><dl class="figures">${figures.map(
       ([name, value]) => html`<div><dt>${name}</dt><dd>${figure(value)}</dd></div>`,
@@ -289,7 +310,9 @@ function transfer(summary: Summary): Markup {
     const signs = listing([...new Set(modes.flatMap((mode) => (mode.sign === null ? [] : [mode.sign])))]);
     const discretizers = listing([...new Set(modes.map((mode) => mode.discretizer))]);
     const marks = new Set(
-      matrix.variants.map((variant) => matrix.cell(variant, variant)?.diagonal).filter((mark) => mark != null),
+      matrix.variants
+        .map((variant) => matrix.cell(variant, variant)?.diagonal)
+        .filter((mark) => mark != null),
     );
     const diagonal = [
       marks.has('twin') && 'T, a twin of the target trained from another seed',
@@ -319,7 +342,8 @@ async function exampleSection(results: Results, examples: Examples | null): Prom
   }
   const shown = selectExamples(examples.examples, exampleLimit);
   const byId = new Map(results.networks.map((network) => [network.id, network]));
-  const swatch = (color: readonly number[]) => html`<span class="swatch" style="background:rgb(${color.join(',')})"></span>`;
+  const swatch = (color: readonly number[]) =>
+    html`<span class="swatch" style="background:rgb(${color.join(',')})"></span>`;
   const groups = await Promise.all(
     distinct(shown, (example) => example.network).map(async ({ network: id }) => {
       const figures = await exampleFigures(
@@ -350,8 +374,10 @@ function repeat(results: Results): Markup {
     results.networks.reduce((sum, network) => sum + network.trainSeconds, 0),
   )} training; finished ${results.finishedAt}</dd>
 <dt>Data</dt><dd>${datasetLabel(dataset.name)}: ${count(dataset.trainExamples)} training and ${count(dataset.testExamples)} test images</dd>
-${Object.entries(dataset.sha256).map(([file, hash]) => html`<dt>SHA-256 of ${file}</dt><dd><code>${hash}</code></dd>
-`)}</dl>
+${Object.entries(dataset.sha256).map(
+  ([file, hash]) => html`<dt>SHA-256 of ${file}</dt><dd><code>${hash}</code></dd>
+`,
+)}</dl>
 `;
 }
 
@@ -366,16 +392,27 @@ function method(summary: Summary): Markup {
     const sizes = (name: string, value: (attack: (typeof specs)[number]) => number | undefined) => {
       const sizesByEpsilon = same.flatMap((attack) => {
         const size = value(attack);
-        return size === undefined ? [] : [`${Number(size.toPrecision(4))} at ε = ${epsilonText(attack.epsilon)}`];
+        return size === undefined
+          ? []
+          : [`${Number(size.toPrecision(4))} at ε = ${epsilonText(attack.epsilon)}`];
       });
       return sizesByEpsilon.length === 0 ? [] : [`${name} ${[...new Set(sizesByEpsilon)].join(', ')}`];
     };
     const parts = [
-      ...[...new Set(same.flatMap((attack) => (attack.steps === undefined ? [] : [`${attack.steps} steps`])))],
+      ...[
+        ...new Set(same.flatMap((attack) => (attack.steps === undefined ? [] : [`${attack.steps} steps`]))),
+      ],
       ...sizes('step size', (attack) => attack.stepSize),
       ...sizes('α', (attack) => attack.alpha),
       ...(first.randomStart === undefined ? [] : [first.randomStart ? 'random start' : 'no random start']),
-      ...(first.restarts === undefined ? [] : [`restarts ${span(same.flatMap((attack) => attack.restarts ?? []), String)}`]),
+      ...(first.restarts === undefined
+        ? []
+        : [
+            `restarts ${span(
+              same.flatMap((attack) => attack.restarts ?? []),
+              String,
+            )}`,
+          ]),
       ...(first.targeted ? ['targeted'] : []),
     ];
     return html`<dd>${attackName(first.name)}: ${parts.length === 0 ? 'one step of size ε' : parts.join('; ')}.</dd>
@@ -404,7 +441,7 @@ function method(summary: Summary): Markup {
 <dd>A share of each training batch is replaced by images attacked with the network as it is at that step.</dd>
 <dt>Attacks in this study</dt>
 ${lines}<dt>n and seeds</dt>
-<dd>n is the number of test images a figure rests on, the first n of the test set. With several seeds a figure is the mean and the small figures beneath it are the lowest and the highest. ${interval}</dd>
+<dd>n is the number of test images a figure rests on. With several seeds a figure is the mean and the small figures beneath it are the lowest and the highest. ${interval}</dd>
 </dl>
 `;
 }

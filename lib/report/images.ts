@@ -54,7 +54,11 @@ function levels(codes: Uint8Array, bits: number): Uint8Array {
 }
 
 /** The change of the code summed over channels, as RGBA, and its largest size in one channel. */
-function difference(clean: Uint8Array, adversarial: Uint8Array, shape: ImageShape): { rgba: Uint8Array; changed: number; largest: number } {
+function difference(
+  clean: Uint8Array,
+  adversarial: Uint8Array,
+  shape: ImageShape,
+): { rgba: Uint8Array; changed: number; largest: number } {
   const [height, width, channels] = shape;
   const change = new Int32Array(height * width);
   let changed = 0;

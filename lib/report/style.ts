@@ -105,9 +105,11 @@ table.heat th,table.heat td{padding:.3rem .25rem;text-align:center;border:1px so
 table.heat thead th{font-weight:400;vertical-align:middle}
 table.heat tbody th{text-align:right;padding-right:.5rem}
 table.heat .corner{font-size:.9em;color:var(--soft);text-align:right;padding-right:.5rem;line-height:1.5}
-table.heat .turned{padding:.2rem;text-align:center;min-width:1.5rem;vertical-align:middle}
-table.heat .turned span{writing-mode:vertical-rl;transform:rotate(180deg);display:inline-block;line-height:1.2;white-space:normal;max-height:11rem}
-table.heat td.diagonal{outline:2px solid var(--ink);outline-offset:-2px;font-weight:700}
+table.heat .span{white-space:normal;max-width:6.5rem;line-height:1.25}
+table.heat td{vertical-align:middle}
+table.heat tbody th{vertical-align:middle}
+table.heat td.diagonal{outline:2px solid currentColor;outline-offset:-3px;font-weight:700}
+.networks th code{display:inline-block;max-width:14.5rem;white-space:normal;overflow-wrap:anywhere}
 table.heat sup{color:inherit}
 .heat-scale{display:flex;align-items:center;gap:.5rem;font:.78rem var(--sans);color:var(--soft)}
 .heat-scale .strip{display:flex;width:11rem;height:.7rem}.heat-scale i{flex:1}

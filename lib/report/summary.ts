@@ -61,9 +61,7 @@ export interface Summary {
 }
 
 export function trainingKey(training: TrainingRecord): string {
-  return training.kind === 'natural'
-    ? 'natural'
-    : `${training.attack} ${training.epsilon} ${training.mix}`;
+  return training.kind === 'natural' ? 'natural' : `${training.attack} ${training.epsilon} ${training.mix}`;
 }
 
 export function modeKey(mode: GradientModeRecord): string {
@@ -79,9 +77,7 @@ const signOrder = [null, 'clipped', 'identity', 'approx', 'exact'] as const;
 /** Honest modes first, the default first of all; breaks ties between equally strong modes. */
 export function compareModes(a: GradientModeRecord, b: GradientModeRecord): number {
   const rank = (mode: GradientModeRecord) =>
-    (isMasking(mode) ? 100 : 0) +
-    (mode.discretizer === 'exact' ? 10 : 0) +
-    signOrder.indexOf(mode.sign);
+    (isMasking(mode) ? 100 : 0) + (mode.discretizer === 'exact' ? 10 : 0) + signOrder.indexOf(mode.sign);
   return rank(a) - rank(b);
 }
 
@@ -149,7 +145,9 @@ function trainingOrder(trainings: readonly TrainingRecord[]): TrainingRecord[] {
 }
 
 /** Every attack in the cells by label, in order of appearance, with its ε in ascending order. */
-export function attackKinds(cells: readonly { readonly attack: AttackRecord; readonly epsilon: number }[]): AttackKind[] {
+export function attackKinds(
+  cells: readonly { readonly attack: AttackRecord; readonly epsilon: number }[],
+): AttackKind[] {
   const kinds = new Map<string, { multiStep: boolean; epsilons: Set<number> }>();
   for (const { attack, epsilon } of cells) {
     const label = attackLabel(attack);
@@ -238,7 +236,10 @@ export interface TransferMatrix {
   readonly attack: AttackKind;
   readonly epsilon: number;
   readonly variants: readonly Variant[];
-  cell(source: Variant, target: Variant): (Measured & { readonly diagonal: 'twin' | 'white-box' | null }) | null;
+  cell(
+    source: Variant,
+    target: Variant,
+  ): (Measured & { readonly diagonal: 'twin' | 'white-box' | null }) | null;
   readonly measured: readonly Measured[];
 }
 

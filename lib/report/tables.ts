@@ -1,5 +1,6 @@
 import type { GradientModeRecord, Results } from '../study/results.js';
 import {
+  attackLabel,
   attackName,
   bitsLabel,
   count,
@@ -7,6 +8,7 @@ import {
   epsilonText,
   fixed,
   isMasking,
+  listing,
   modeLabel,
   percent,
   recipeLabel,
@@ -51,12 +53,20 @@ ${body}</table></div>
 `;
 }
 
-const modeLetters: Readonly<Record<string, string>> = { clipped: 'c', identity: 'i', approx: 'a', exact: 'e' };
+const modeLetters: Readonly<Record<string, string>> = {
+  clipped: 'c',
+  identity: 'i',
+  approx: 'a',
+  exact: 'e',
+};
 
 /** Letters of the gradient modes a figure was found under; nothing for the plain identity discretizer. */
 function modeLetter(modes: readonly GradientModeRecord[]): Markup | null {
   const letters = modes
-    .map((mode) => `${mode.sign === null ? '' : modeLetters[mode.sign]}${mode.discretizer === 'exact' ? 'd' : ''}`)
+    .map(
+      (mode) =>
+        `${mode.sign === null ? '' : modeLetters[mode.sign]}${mode.discretizer === 'exact' ? 'd' : ''}`,
+    )
     .filter((letter) => letter !== '');
   if (letters.length === 0) return null;
   return html`<abbr title="${modes.map(modeLabel).join(' / ')}">${letters.join('/')}</abbr>`;
@@ -80,7 +90,9 @@ export function modeLegend(cells: readonly (Measured | null)[]): string {
   );
   const parts = signs.map((sign) => `${modeLetters[sign]} sign ${sign}`);
   if (modes.some((mode) => mode.discretizer === 'exact')) parts.push('d discretizer exact');
-  const identity = modes.every((mode) => mode.discretizer === 'identity') ? ', discretizer identity throughout' : '';
+  const identity = modes.every((mode) => mode.discretizer === 'identity')
+    ? ', discretizer identity throughout'
+    : '';
   return parts.length === 0
     ? `Gradient mode: ${distinct(modes, modeKey).map(modeLabel).join(' / ') || 'none'}.`
     : `Gradient mode: the one that hurt most, named by a letter (${parts.join(', ')})${identity}; ` +
@@ -104,9 +116,7 @@ function flagLegend(cells: readonly (Measured | null)[]): Markup | null {
 
 /** The range over seeds under a mean of several. */
 function seedRange(cell: Measured, show: (accuracy: number) => string): Markup | null {
-  return cell.seeds.length > 1
-    ? html`<small>${show(cell.lowest)} to ${show(cell.highest)}</small>`
-    : null;
+  return cell.seeds.length > 1 ? html`<small>${show(cell.lowest)} to ${show(cell.highest)}</small>` : null;
 }
 
 function variantAt(
@@ -186,7 +196,8 @@ export function headlineTable(summary: Summary): Markup {
     ...families.map((family) => summary.epsilons.map((epsilon) => cell(variant, family.attacks, epsilon))),
   ]);
   const names = families.map(
-    (family) => `${family.title.toLowerCase()}: of ${family.attacks.map((attack) => attack.label).join(', ')}`,
+    (family) =>
+      `${family.title.toLowerCase()}: of ${family.attacks.map((attack) => attack.label).join(', ')}`,
   );
   return scrollTable(
     html`<b>Accuracy in %, clean and under attack.</b> ${provenance(seen, 'White-box')}; ${names.join('; ')}. ${modeLegend(seen)}${flagLegend(seen)}`,
@@ -225,12 +236,18 @@ function lossTable(summary: Summary, attack: AttackKind, model: string): Markup 
     if (rows.length === 0) return null;
     const cells = rows.map((row) =>
       attack.epsilons.map((epsilon) =>
-        row.variants.map((variant) => (variant === undefined ? null : summary.headline(variant, attack, epsilon))),
+        row.variants.map((variant) =>
+          variant === undefined ? null : summary.headline(variant, attack, epsilon),
+        ),
       ),
     );
-    const best = attack.epsilons.map((_, e) =>
-      Math.min(...cells.flatMap((row) => (row[e] as (Measured | null)[]).map((cell) => rounded(cell)))),
-    );
+    // Nothing is best where all are equal.
+    const best = attack.epsilons.map((_, e) => {
+      const losses = cells
+        .flatMap((row) => (row[e] as (Measured | null)[]).map(rounded))
+        .filter(Number.isFinite);
+      return losses.some((loss) => loss !== losses[0]) ? Math.min(...losses) : Number.NaN;
+    });
     for (const cell of cells.flat(2)) if (cell !== null) seen.push(cell);
     return html`<tbody>
 <tr class="group"><th scope="rowgroup" colspan="${1 + recipes.length + attack.epsilons.length * (1 + recipes.length)}">${trainingHeading(training)}</th></tr>
@@ -256,10 +273,12 @@ ${rows.map(
     `Adversarial loss under ${attack.label} by input bits and recipe`,
     html`<thead>
 <tr><th rowspan="2" scope="col">Input</th><th scope="colgroup" colspan="${recipes.length}">Clean accuracy, %</th>${attack.epsilons.map(
-      (epsilon) => html`<th scope="colgroup" colspan="${1 + recipes.length}" class="edge">ε = ${epsilonText(epsilon)}</th>`,
+      (epsilon) =>
+        html`<th scope="colgroup" colspan="${1 + recipes.length}" class="edge">ε = ${epsilonText(epsilon)}</th>`,
     )}</tr>
 <tr>${recipeHeads(false)}${attack.epsilons.map(
-      () => html`<th scope="col" class="edge quiet"><abbr title="Share of pixels whose code can change within ε">flippable, %</abbr></th>${recipeHeads('slot')}`,
+      () =>
+        html`<th scope="col" class="edge quiet"><abbr title="Share of pixels whose code can change within ε">flippable, %</abbr></th>${recipeHeads('slot')}`,
     )}</tr>
 </thead>
 ${bodies}`,
@@ -294,103 +313,119 @@ function flippableCell(cells: readonly (Measured | null)[]): Markup {
 /** Every gradient mode beside the others, for networks whose gradient is a choice; one table an attack. */
 export function modeTables(summary: Summary): Markup[] {
   const modesOf = new Map<string, GradientModeRecord[]>();
-  const networkModes = new Map<string, GradientModeRecord[]>();
   for (const cell of summary.results.whiteBox) {
-    const list = networkModes.get(cell.network) ?? [];
+    const key = `${cell.network}\n${attackLabel(cell.attack)}\n${cell.epsilon}`;
+    const list = modesOf.get(key) ?? [];
     list.push(cell.gradientMode);
-    networkModes.set(cell.network, list);
+    modesOf.set(key, list);
   }
-  for (const variant of summary.variants) {
-    const modes = variant.networks.flatMap((network) => networkModes.get(network.id) ?? []);
-    modesOf.set(variant.key, distinct(modes, modeKey).sort(compareModes));
+  /** The modes under which any of the networks met an attack at an ε. */
+  const modesAt = (variants: readonly Variant[], attack: AttackKind, epsilon: number) =>
+    distinct(
+      variants.flatMap((variant) =>
+        variant.networks.flatMap(
+          (network) => modesOf.get(`${network.id}\n${attack.label}\n${epsilon}`) ?? [],
+        ),
+      ),
+      modeKey,
+    ).sort(compareModes);
+  const columnsOf = (variants: readonly Variant[], attack: AttackKind): ModeColumn[] =>
+    attack.epsilons
+      .map((epsilon) => ({
+        attack,
+        epsilon,
+        label: `ε = ${epsilonText(epsilon)}`,
+        modes: modesAt(variants, attack, epsilon),
+      }))
+      .filter(({ modes }) => modes.length > 1);
+  const hasSign = (variant: Variant) =>
+    summary.attacks.some((attack) =>
+      attack.epsilons.some((epsilon) =>
+        modesAt([variant], attack, epsilon).some((mode) => mode.sign !== null),
+      ),
+    );
+  const withSign = summary.variants.filter(hasSign);
+  const without = summary.variants.filter((variant) => !withSign.includes(variant));
+  const tables = summary.attacks.flatMap((attack) => {
+    const columns = columnsOf(withSign, attack);
+    return columns.length === 0 ? [] : [modeTable(summary, withSign, columns, 'sign', attack.label)];
+  });
+  // Without sign layers the only other mode is the exact one, which says the same at every ε: one ε an attack will do.
+  const columns = summary.attacks
+    .flatMap((attack) => columnsOf(without, attack).slice(-1))
+    .map((column) => ({ ...column, label: `${column.attack.label}, ${column.label}` }));
+  if (columns.length > 0) {
+    const names = listing(columns.map((column) => column.attack.label));
+    tables.push(modeTable(summary, without, columns, 'discretizer', names));
   }
-  const withSign = summary.variants.filter((v) => modesOf.get(v.key)?.some((mode) => mode.sign !== null));
-  const others = summary.variants.filter((v) => !withSign.includes(v) && (modesOf.get(v.key)?.length ?? 0) > 1);
-  return [
-    { variants: withSign, title: 'networks with sign layers' },
-    { variants: others, title: 'networks without sign layers' },
-  ]
-    .filter((group) => group.variants.length > 0)
-    .flatMap(({ variants, title }) => {
-      const modes = distinct(
-        variants.flatMap((variant) => modesOf.get(variant.key) ?? []),
-        modeKey,
-      ).sort(compareModes);
-      const columns = summary.attacks.map((attack) =>
-        attack.epsilons.map((epsilon) => ({ attack, epsilon, label: `ε = ${epsilonText(epsilon)}` })),
-      );
-      if (modes[0]?.sign !== null) {
-        return summary.attacks.map((attack, a) =>
-          modeTable(summary, variants, modes, columns[a] as ModeColumn[], attack.label, title),
-        );
-      }
-      // Without sign layers the only other mode is the exact one, which says the same at every ε.
-      const largest = columns.flatMap((group) => group.slice(-1)).map(
-        (column): ModeColumn => ({ ...column, label: `${column.attack.label}, ${column.label}` }),
-      );
-      return [modeTable(summary, variants, modes, largest, 'Every attack at its largest ε', title)];
-    });
+  return tables;
 }
 
-/** The mode's distinguishing part for a column head. */
-function modeHead(mode: GradientModeRecord): string {
-  if (mode.sign === null) return mode.discretizer;
-  return mode.discretizer === 'identity' ? mode.sign : `${mode.sign}, discretizer exact`;
+/** The mode for a column head, in a table that compares gradients of one kind of layer. */
+function modeHead(mode: GradientModeRecord, kind: 'sign' | 'discretizer'): Markup {
+  const layer = kind === 'sign' && mode.discretizer === 'exact' ? 'discretizer' : kind;
+  const notes = [
+    layer !== kind && mode.sign !== null && `sign ${mode.sign}`,
+    isMasking(mode) && 'masking demo',
+  ].filter((note) => note !== false);
+  const name = layer === kind ? mode[kind] : `${layer} ${mode[layer]}`;
+  return html`${name}${notes.map((note) => html`<small>${note}</small>`)}`;
 }
 
 interface ModeColumn {
   readonly attack: AttackKind;
   readonly epsilon: number;
   readonly label: string;
+  readonly modes: readonly GradientModeRecord[];
 }
 
 function modeTable(
   summary: Summary,
   variants: readonly Variant[],
-  modes: readonly GradientModeRecord[],
   columns: readonly ModeColumn[],
+  kind: 'sign' | 'discretizer',
   attacks: string,
-  title: string,
 ): Markup {
   const seen: (Measured | null)[] = [];
-  const classOf = (m: number) => classes(m === 0 && 'edge', isMasking(modes[m] as GradientModeRecord) && 'masking');
-  const cellsAt = (variant: Variant, { attack, epsilon }: ModeColumn): readonly Markup[] => {
-    const byMode = modes.map((mode) => summary.inMode(variant, attack, epsilon, mode));
-    seen.push(...byMode);
-    const accuracies = byMode.flatMap((cell) => (cell === null ? [] : [tenths(cell.accuracy)]));
+  const classOf = (mode: GradientModeRecord, m: number) =>
+    classes(m === 0 && 'edge', isMasking(mode) && 'masking');
+  const cellsAt = (variant: Variant, { attack, epsilon, modes }: ModeColumn): readonly Markup[] => {
+    const byMode = modes.map((mode) => ({ mode, cell: summary.inMode(variant, attack, epsilon, mode) }));
+    seen.push(...byMode.map(({ cell }) => cell));
+    const accuracies = byMode.flatMap(({ cell }) => (cell === null ? [] : [tenths(cell.accuracy)]));
     const lowest = Math.min(...accuracies);
     const differ = accuracies.some((accuracy) => accuracy !== lowest);
-    return byMode.map((cell, m) => {
-      if (cell === null) return html`<td${classOf(m)}>–</td>`;
+    return byMode.map(({ mode, cell }, m) => {
+      if (cell === null) return html`<td${classOf(mode, m)}>–</td>`;
       const number = percent(cell.accuracy);
       const strongest = differ && tenths(cell.accuracy) === lowest;
-      return html`<td${classOf(m)}>${strongest ? html`<b>${number}</b>` : number}${marks(
-        isMasking(modes[m] as GradientModeRecord) ? null : flag(cell),
+      return html`<td${classOf(mode, m)}>${strongest ? html`<b>${number}</b>` : number}${marks(
+        isMasking(mode) ? null : flag(cell),
       )}${seedRange(cell, percent)}</td>`;
     });
   };
-  const bodies = groupedBodies(summary, variants, 1 + columns.length * modes.length, (variant) =>
+  const width = 1 + columns.reduce((sum, column) => sum + column.modes.length, 0);
+  const bodies = groupedBodies(summary, variants, width, (variant) =>
     columns.map((column) => cellsAt(variant, column)),
   );
-  const what = modes[0]?.sign === null ? 'discretizer gradients' : 'sign gradients';
+  const title = kind === 'sign' ? 'networks with sign layers' : 'networks without sign layers';
   const honest = seen.filter((cell) => cell !== null && !cell.modes.some(isMasking));
+  const masking = columns.some((column) => column.modes.some(isMasking));
   return scrollTable(
-    html`<b>${attacks}: accuracy in % under different ${what}</b>, ${title}. ${provenance(seen, 'White-box')}${
-      what === 'sign gradients' && '; discretizer gradient identity unless the column says otherwise'
+    html`<b>${attacks}: accuracy in % under different ${kind} gradients</b>, ${title}. ${provenance(seen, 'White-box')}${
+      kind === 'sign' && '; discretizer gradient identity unless the column says otherwise'
     }. <b>Bold</b>: the strongest mode.${
-      modes.some(isMasking) &&
+      masking &&
       ' Columns in grey take a gradient as exact, that is zero: they demonstrate masking and measure no robustness.'
     }${flagLegend(honest)}`,
     `Gradient modes, ${attacks}, ${title}`,
     html`<thead>
 <tr><th rowspan="2" scope="col">Input</th>${columns.map(
-      (column) => html`<th scope="colgroup" colspan="${modes.length}" class="edge">${column.label}</th>`,
+      (column) =>
+        html`<th scope="colgroup" colspan="${column.modes.length}" class="edge">${column.label}</th>`,
     )}</tr>
-<tr>${columns.map(() =>
-      modes.map(
-        (mode, m) =>
-          html`<th scope="col"${classOf(m)}>${modeHead(mode)}${isMasking(mode) && html`<small>masking demo</small>`}</th>`,
-      ),
+<tr>${columns.map(({ modes }) =>
+      modes.map((mode, m) => html`<th scope="col"${classOf(mode, m)}>${modeHead(mode, kind)}</th>`),
     )}</tr>
 </thead>
 ${bodies}`,
@@ -423,7 +458,9 @@ export function zeroGradientTable(summary: Summary): Markup | null {
       if (value === undefined) return html`<td class="none">–${marks()}</td>`;
       const blind = value >= zeroGradientFlag && !isMasking(mode);
       return html`<td${classes(isMasking(mode) && 'masking')}>${percent(value)}${marks(
-        blind ? html`<abbr class="flag" title="flagged: the attack is blind on these images">${flagSign}</abbr>` : null,
+        blind
+          ? html`<abbr class="flag" title="flagged: the attack is blind on these images">${flagSign}</abbr>`
+          : null,
       )}</td>`;
     }),
   );
@@ -439,7 +476,11 @@ export function zeroGradientTable(summary: Summary): Markup | null {
 <tr><th scope="col">Input</th>${modes.map(
       (mode) =>
         html`<th scope="col"${classes(isMasking(mode) && 'masking')}>${
-          mode.sign === null ? html`discretizer ${mode.discretizer}<small>no sign layers</small>` : html`sign ${modeHead(mode)}`
+          mode.sign === null
+            ? html`discretizer ${mode.discretizer}<small>no sign layers</small>`
+            : html`${mode.discretizer === 'exact' ? 'discretizer exact' : `sign ${mode.sign}`}${
+                mode.discretizer === 'exact' && html`<small>sign ${mode.sign}</small>`
+              }`
         }</th>`,
     )}</tr>
 </thead>

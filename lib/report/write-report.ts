@@ -33,7 +33,10 @@ function parseStudyFile<T>(path: string, kind: string, version: number, schema: 
   } catch (cause) {
     throw malformed(path, 'is not complete JSON, it may be cut off', { cause });
   }
-  const head = (typeof value === 'object' && value !== null ? value : {}) as { schema?: unknown; version?: unknown };
+  const head = (typeof value === 'object' && value !== null ? value : {}) as {
+    schema?: unknown;
+    version?: unknown;
+  };
   if (head.schema !== kind) {
     throw malformed(path, `is not a ${kind} file (its "schema" should be "${kind}")`);
   }

@@ -111,14 +111,6 @@ export class StudyStore {
         );
       }
     }
-    const store = new StudyStore(folder);
-    for (const part of ['.', 'networks', 'cells']) {
-      makeFolder(join(folder, part));
-      // Left behind by a process that was killed while it wrote.
-      for (const name of readdirSync(join(folder, part))) {
-        if (temporaryName.test(name)) rmSync(join(folder, part, name), { force: true });
-      }
-    }
     if (names.length === 0) {
       const head: z.infer<typeof studySchema> = {
         schema: 'hardbit/study',
@@ -128,6 +120,14 @@ export class StudyStore {
         plan: study.hash,
       };
       writeFileAtomic(path, `${JSON.stringify(head, null, 2)}\n`);
+    }
+    const store = new StudyStore(folder);
+    for (const part of ['.', 'networks', 'cells']) {
+      makeFolder(join(folder, part));
+      // Left behind by a process that was killed while it wrote.
+      for (const name of readdirSync(join(folder, part))) {
+        if (temporaryName.test(name)) rmSync(join(folder, part, name), { force: true });
+      }
     }
     return store;
   }

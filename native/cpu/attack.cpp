@@ -1,6 +1,7 @@
 #include "cpu/attack.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -39,16 +40,23 @@ std::int64_t count_if(std::int64_t n, const F& predicate) {
   return total;
 }
 
-/// Calls f(row, block, first, last) for every run [first, last) of `length` columns that one Philox block
-/// serves.
-template <class F>
-void each_block(std::int64_t rows, std::int64_t columns, std::int64_t length, const F& f) {
-  parallel_for(rows, element_grain / 8 / std::max<std::int64_t>(columns, 1),
+/// y = clamp(origin + noise), where fill(row, first, noise) writes the noise of columns first … first + 127
+/// of a row.
+template <class Fill>
+void random_start(const float* origin, float epsilon, float* y, std::int64_t rows, std::int64_t columns,
+                  const Fill& fill) {
+  parallel_for(rows, element_grain / 4 / std::max<std::int64_t>(columns, 1),
                [&](std::int64_t begin, std::int64_t end) {
+                 std::array<float, 128> noise;
                  for (std::int64_t row = begin; row < end; ++row) {
-                   for (std::int64_t first = 0; first < columns; first += length) {
-                     f(row, static_cast<std::uint32_t>(first / length), first,
-                       std::min(columns, first + length));
+                   for (std::int64_t first = 0; first < columns; first += 128) {
+                     fill(static_cast<std::uint64_t>(row), static_cast<std::uint32_t>(first), noise);
+                     const float* const x = origin + row * columns + first;
+                     float* const out = y + row * columns + first;
+                     const auto width =
+                         static_cast<std::size_t>(std::min<std::int64_t>(columns - first, 128));
+                     for (std::size_t c = 0; c < width; ++c)
+                       out[c] = ball_clamp(x[c] + noise[c], x[c], epsilon);
                    }
                  }
                });
@@ -70,33 +78,28 @@ void attack_step(const float* x, const float* gradient, const float* origin, flo
 void attack_uniform_start(const float* origin, float radius, float epsilon, const Philox& philox,
                           std::uint32_t stream, std::uint64_t first_row, float* y, std::int64_t rows,
                           std::int64_t columns) {
-  each_block(rows, columns, 4,
-             [=](std::int64_t row, std::uint32_t block, std::int64_t first, std::int64_t last) {
-               const Philox::Block words =
-                   philox.row_block(block, first_row + static_cast<std::uint64_t>(row), stream);
-               for (std::int64_t c = first; c < last; ++c) {
-                 const std::int64_t i = row * columns + c;
-                 const float noise = uniform(words[static_cast<std::size_t>(c - first)], -radius, radius);
-                 y[i] = ball_clamp(origin[i] + noise, origin[i], epsilon);
-               }
-             });
+  random_start(origin, epsilon, y, rows, columns,
+               [=](std::uint64_t row, std::uint32_t first, std::array<float, 128>& noise) {
+                 for (std::uint32_t block = 0; block < 32; ++block) {
+                   const Philox::Block words = philox.row_block(first / 4 + block, first_row + row, stream);
+                   for (std::size_t i = 0; i < 4; ++i)
+                     noise[block * 4 + i] = uniform(words[i], -radius, radius);
+                 }
+               });
 }
 
 void attack_sign_start(const float* origin, float alpha, float epsilon, const Philox& philox,
                        std::uint32_t stream, std::uint64_t first_row, float* y, std::int64_t rows,
                        std::int64_t columns) {
   // One bit a pixel: a block serves 128.
-  each_block(rows, columns, 128,
-             [=](std::int64_t row, std::uint32_t block, std::int64_t first, std::int64_t last) {
-               const Philox::Block words =
-                   philox.row_block(block, first_row + static_cast<std::uint64_t>(row), stream);
-               for (std::int64_t c = first; c < last; ++c) {
-                 const std::int64_t i = row * columns + c;
-                 const auto bit = static_cast<std::size_t>(c - first);
-                 const bool up = ((words[bit / 32] >> (bit % 32)) & 1U) != 0;
-                 y[i] = ball_clamp(origin[i] + (up ? alpha : -alpha), origin[i], epsilon);
-               }
-             });
+  random_start(origin, epsilon, y, rows, columns,
+               [=](std::uint64_t row, std::uint32_t first, std::array<float, 128>& noise) {
+                 const Philox::Block words = philox.row_block(first / 128, first_row + row, stream);
+                 for (std::size_t i = 0; i < 128; ++i) {
+                   const auto bit = static_cast<int>((words[i / 32] >> (i % 32)) & 1U);
+                   noise[i] = alpha * static_cast<float>(2 * bit - 1);
+                 }
+               });
 }
 
 std::int64_t count_flippable(const float* x, float epsilon, int bits, std::int64_t n) {
@@ -106,9 +109,6 @@ std::int64_t count_flippable(const float* x, float epsilon, int bits, std::int64
 }
 
 ops::Perturbation perturbation(const float* a, const float* b, float epsilon, std::int64_t n) {
-  const auto merge_max = [](double most, double d) {
-    return d > most || std::isnan(d) ? d : most;
-  };  // keeps a NaN
   ops::Perturbation total;
   for (const ops::Perturbation& piece :
        pieces<ops::Perturbation>(n, [=](std::int64_t begin, std::int64_t end) {
@@ -116,15 +116,18 @@ ops::Perturbation perturbation(const float* a, const float* b, float epsilon, st
          for (std::int64_t i = begin; i < end; ++i) {
            const double d = std::abs(static_cast<double>(a[i]) - static_cast<double>(b[i]));
            p.sum += d;
-           p.max = merge_max(p.max, d);
-           p.outside += a[i] >= ball_low(b[i], epsilon) && a[i] <= ball_high(b[i], epsilon) ? 0 : 1;
+           p.max = d > p.max ? d : p.max;
+           const bool above_low = a[i] >= ball_low(b[i], epsilon);
+           const bool below_high = a[i] <= ball_high(b[i], epsilon);
+           p.outside += 1 - static_cast<int>(above_low & below_high);
          }
          return p;
        })) {
     total.sum += piece.sum;
-    total.max = merge_max(total.max, piece.max);
+    total.max = std::max(total.max, piece.max);
     total.outside += piece.outside;
   }
+  if (std::isnan(total.sum)) total.max = total.sum;  // magnitudes only add up to NaN where one is
   return total;
 }
 

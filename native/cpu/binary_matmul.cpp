@@ -38,19 +38,21 @@ Tensor pack_weights(const Bgemm& kernel, const std::uint64_t* w, std::int64_t m,
   return packed;
 }
 
-/// Calls epilogue(first row, first column, tile, sums [rows][nr]) for each tile of the product, on all
-/// threads. Tiles go down the rows first, so that a thread's nr channels of weights stay in its cache.
+/// Calls epilogue(first row, first column, tile with its sums) for each tile of the product, on all threads.
+/// The operand with the smaller tile is walked in the inner loop, so that the larger one stays in the
+/// first-level cache.
 template <class Epilogue>
 void for_each_tile(const Bgemm& kernel, const Activations& x, const std::uint64_t* packed, std::int64_t m,
                    std::int64_t words, const Epilogue& epilogue) {
   const std::int64_t down = (x.n + kernel.mr - 1) / kernel.mr;
   const std::int64_t across = (m + kernel.nr - 1) / kernel.nr;
-  const std::int64_t tile_words = x.planes * words * kernel.mr * kernel.nr + kernel.mr * kernel.nr;
+  const bool rows_inside = x.n * x.planes <= m;
+  const std::int64_t tile_words = (x.planes * words + 1) * kernel.mr * kernel.nr;
   parallel_for(down * across, word_grain / tile_words + 1, [&](std::int64_t begin, std::int64_t end) {
     alignas(64) std::uint32_t sums[max_tile];
     for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t row = i % down * kernel.mr;
-      const std::int64_t column = i / down * kernel.nr;
+      const std::int64_t row = (rows_inside ? i % down : i / across) * kernel.mr;
+      const std::int64_t column = (rows_inside ? i / down : i % across) * kernel.nr;
       const BgemmTile tile{.x = x.data + row * x.planes * words,
                            .row_stride = x.planes * words,
                            .plane_stride = words,
@@ -66,69 +68,70 @@ void for_each_tile(const Bgemm& kernel, const Activations& x, const std::uint64_
   });
 }
 
-/// out[r][c] = offsets[c] − factor·S[r][c].
-template <int factor, class Out>
-void store_tile(const Bgemm& kernel, std::int64_t row, std::int64_t column, const BgemmTile& tile,
-                const std::int32_t* offsets, Out* out, std::int64_t m) {
-  for (int r = 0; r < tile.rows; ++r) {
-    const std::uint32_t* sums = tile.sums + r * kernel.nr;
-    Out* to = out + (row + r) * m + column;
-    for (int c = 0; c < tile.columns; ++c) {
-      to[c] = static_cast<Out>(offsets[column + c] - factor * static_cast<std::int32_t>(sums[c]));
-    }
-  }
+void store_tile(const BitKernels& kernels, const TileStore<std::int16_t>& store) { kernels.store_i16(store); }
+void store_tile(const BitKernels& kernels, const TileStore<std::int32_t>& store) { kernels.store_i32(store); }
+
+/// out [n, m] = offsets[m] − factor·S[n][m].
+template <class Out>
+void product(const Kernels& kernels, const Activations& x, const Tensor& packed, const Tensor& offsets,
+             int factor, Out* out, std::int64_t m, std::int64_t words) {
+  for_each_tile(kernels.bgemm, x, packed.data<std::uint64_t>(), m, words,
+                [&](std::int64_t row, std::int64_t column, const BgemmTile& tile) {
+                  store_tile(kernels.bits, TileStore<Out>{.sums = tile.sums,
+                                                          .nr = kernels.bgemm.nr,
+                                                          .rows = tile.rows,
+                                                          .columns = tile.columns,
+                                                          .offsets = offsets.data<std::int32_t>() + column,
+                                                          .factor = factor,
+                                                          .out = out + row * m + column,
+                                                          .stride = m});
+                });
 }
 
 }  // namespace
 
 template <class Out>
-void binary_matmul(const Bgemm& kernel, const std::uint64_t* a, const std::uint64_t* w, Out* out,
+void binary_matmul(const Kernels& kernels, const std::uint64_t* a, const std::uint64_t* w, Out* out,
                    std::int64_t n, std::int64_t m, std::int64_t k) {
-  const Tensor packed = pack_weights(kernel, w, m, words(k));
+  const Tensor packed = pack_weights(kernels.bgemm, w, m, words(k));
   const Tensor offsets = Tensor::empty(DType::i32, {m});
   std::fill_n(offsets.data<std::int32_t>(), m, static_cast<std::int32_t>(k));
-  for_each_tile(kernel, {a, n, 1}, packed.data<std::uint64_t>(), m, words(k),
-                [&](std::int64_t row, std::int64_t column, const BgemmTile& tile) {
-                  store_tile<2>(kernel, row, column, tile, offsets.data<std::int32_t>(), out, m);
-                });
+  product(kernels, {a, n, 1}, packed, offsets, 2, out, m, words(k));
 }
 
 template <class Out>
-int codes_matmul(const Bgemm& kernel, const BitKernels& bit_kernels, const std::uint8_t* codes, int bits,
-                 const std::uint64_t* w, Out* out, std::int64_t n, std::int64_t m, std::int64_t k) {
+int codes_matmul(const Kernels& kernels, const std::uint8_t* codes, int bits, const std::uint64_t* w,
+                 Out* out, std::int64_t n, std::int64_t m, std::int64_t k) {
   const Tensor planes = scratch(n * bits * words(k));
   std::atomic<int> all{0};
   parallel_for(n, rows_grain(k), [&](std::int64_t begin, std::int64_t end) {
-    all |= bit_kernels.pack_planes(codes + begin * k, end - begin, k, bits,
-                                   planes.data<std::uint64_t>() + begin * bits * words(k));
+    all |= kernels.bits.pack_planes(codes + begin * k, end - begin, k, bits,
+                                    planes.data<std::uint64_t>() + begin * bits * words(k));
   });
   if (all >> bits != 0) return all;
 
-  const Tensor packed = pack_weights(kernel, w, m, words(k));
+  const Tensor packed = pack_weights(kernels.bgemm, w, m, words(k));
   const Tensor offsets = Tensor::empty(DType::i32, {m});
   // (2^bits − 1)·popcount(w): the sums of a row of zeros are the popcounts of the weights.
   const Tensor zeros = Tensor::zeros(DType::u8, {words(k) * 8});
-  for_each_tile(kernel, {zeros.data<std::uint64_t>(), 1, 1}, packed.data<std::uint64_t>(), m, words(k),
+  for_each_tile(kernels.bgemm, {zeros.data<std::uint64_t>(), 1, 1}, packed.data<std::uint64_t>(), m, words(k),
                 [&](std::int64_t, std::int64_t column, const BgemmTile& tile) {
                   for (int c = 0; c < tile.columns; ++c) {
                     offsets.data<std::int32_t>()[column + c] =
                         ((1 << bits) - 1) * static_cast<std::int32_t>(tile.sums[c]);
                   }
                 });
-  for_each_tile(kernel, {planes.data<std::uint64_t>(), n, bits}, packed.data<std::uint64_t>(), m, words(k),
-                [&](std::int64_t row, std::int64_t column, const BgemmTile& tile) {
-                  store_tile<1>(kernel, row, column, tile, offsets.data<std::int32_t>(), out, m);
-                });
+  product(kernels, {planes.data<std::uint64_t>(), n, bits}, packed, offsets, 1, out, m, words(k));
   return all;
 }
 
-template void binary_matmul(const Bgemm&, const std::uint64_t*, const std::uint64_t*, std::int16_t*,
+template void binary_matmul(const Kernels&, const std::uint64_t*, const std::uint64_t*, std::int16_t*,
                             std::int64_t, std::int64_t, std::int64_t);
-template void binary_matmul(const Bgemm&, const std::uint64_t*, const std::uint64_t*, std::int32_t*,
+template void binary_matmul(const Kernels&, const std::uint64_t*, const std::uint64_t*, std::int32_t*,
                             std::int64_t, std::int64_t, std::int64_t);
-template int codes_matmul(const Bgemm&, const BitKernels&, const std::uint8_t*, int, const std::uint64_t*,
-                          std::int16_t*, std::int64_t, std::int64_t, std::int64_t);
-template int codes_matmul(const Bgemm&, const BitKernels&, const std::uint8_t*, int, const std::uint64_t*,
-                          std::int32_t*, std::int64_t, std::int64_t, std::int64_t);
+template int codes_matmul(const Kernels&, const std::uint8_t*, int, const std::uint64_t*, std::int16_t*,
+                          std::int64_t, std::int64_t, std::int64_t);
+template int codes_matmul(const Kernels&, const std::uint8_t*, int, const std::uint64_t*, std::int32_t*,
+                          std::int64_t, std::int64_t, std::int64_t);
 
 }  // namespace hardbit::cpu

@@ -39,8 +39,7 @@ void softmax_cross_entropy(const float* logits, const std::int32_t* labels, floa
       double others = 0;
       double not_label = 0;  // Σ over j ≠ label
       for (std::int64_t c = 0; c < classes; ++c) {
-        const double e =
-            c == top ? 1 + (most - most) : std::exp(static_cast<double>(z[c]) - most);  // NaN for ±∞
+        const double e = std::exp(static_cast<double>(z[c]) - most);
         if (c != top) others += e;
         if (c != label) not_label += e;
       }

@@ -13,7 +13,8 @@ class Addon : public Napi::Addon<Addon> {
   static Addon& of(Napi::Env env) { return *env.GetInstanceData<Addon>(); }
 
   Napi::FunctionReference tensor_constructor;
-  /// The tensor that the handle being constructed takes over; null where JavaScript calls the constructor itself.
+  /// The tensor that the handle being constructed takes over; null where JavaScript calls the constructor
+  /// itself.
   Tensor* pending = nullptr;
 };
 

@@ -46,7 +46,8 @@ bool is_integer(double value, double least) {
 
 void Arguments::reject(const char* code, const std::string& what, const std::string& expected,
                        Napi::Value got) const {
-  throw Error(code, std::string(function_) + ": " + what + " must be " + expected + ", not " + describe(got) + ".");
+  throw Error(code,
+              std::string(function_) + ": " + what + " must be " + expected + ", not " + describe(got) + ".");
 }
 
 void Arguments::reject(std::size_t i, const std::string& expected) const {
@@ -54,8 +55,9 @@ void Arguments::reject(std::size_t i, const std::string& expected) const {
 }
 
 void Arguments::disposed(std::size_t i) const {
-  throw Error("ERR_HARDBIT_DISPOSED", std::string(function_) + ": " + argument_name(i) +
-                                          " is a disposed tensor; use it before dispose() or the end of its scope.");
+  throw Error("ERR_HARDBIT_DISPOSED",
+              std::string(function_) + ": " + argument_name(i) +
+                  " is a disposed tensor; use it before dispose() or the end of its scope.");
 }
 
 Tensor FromJs<Tensor>::read(const Arguments& arguments, std::size_t i) {
@@ -168,7 +170,9 @@ bool Members::boolean(const char* name) const {
   return value.As<Napi::Boolean>().Value();
 }
 
-Napi::Value ToJs<Tensor>::wrap(Napi::Env env, Tensor tensor) { return TensorHandle::make(env, std::move(tensor)); }
+Napi::Value ToJs<Tensor>::wrap(Napi::Env env, Tensor tensor) {
+  return TensorHandle::make(env, std::move(tensor));
+}
 
 Napi::Value ToJs<std::int64_t>::wrap(Napi::Env env, std::int64_t value) {
   return Napi::Number::New(env, static_cast<double>(value));

@@ -11,8 +11,8 @@
 #include "runtime/error.h"
 #include "runtime/tensor.h"
 
-// A binding is one line, `add<ops::relu>(exports, "relu")`: the arguments are unpacked and checked, and the result
-// wrapped, as the types of the native function say. FromJs and ToJs hold one specialization a type.
+// A binding is one line, `add<ops::relu>(exports, "relu")`: the arguments are unpacked and checked, and the
+// result wrapped, as the types of the native function say. FromJs and ToJs hold one specialization a type.
 
 namespace hardbit::node {
 
@@ -41,8 +41,8 @@ struct TypedData {
   std::span<const std::byte> bytes;
 };
 
-/// Copies `data` into the tensor: ERR_HARDBIT_DTYPE or ERR_HARDBIT_SHAPE where type or length differ; padding bits are
-/// cleared.
+/// Copies `data` into the tensor: ERR_HARDBIT_DTYPE or ERR_HARDBIT_SHAPE where type or length differ; padding
+/// bits are cleared.
 void write_contents(const char* function, const Tensor& tensor, const TypedData& data);
 
 // -- JavaScript → C++
@@ -179,9 +179,8 @@ auto guarded(Napi::Env env, const Body& body) -> decltype(body()) {
 
 template <auto Function>
 Napi::Value call(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&] {
-    return invoke(Arguments(info, static_cast<const char*>(info.Data())), Function);
-  });
+  return guarded(info.Env(),
+                 [&] { return invoke(Arguments(info, static_cast<const char*>(info.Data())), Function); });
 }
 
 /// exports[name] = the native function.

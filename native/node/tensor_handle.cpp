@@ -49,7 +49,8 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Tensor* pending = std::exchange(Addon::of(info.Env()).pending, nullptr);
   guarded(info.Env(), [&] {
     if (pending == nullptr) {
-      throw Error("ERR_HARDBIT_ARGUMENT", "NativeTensor has no public constructor; make tensors with tensor().");
+      throw Error("ERR_HARDBIT_ARGUMENT",
+                  "NativeTensor has no public constructor; make tensors with tensor().");
     }
   });
   info.This().As<Napi::Object>().TypeTag(&tag);
@@ -68,8 +69,9 @@ void TensorHandle::release(Napi::BasicEnv env) {
 
 const Tensor& TensorHandle::live(const char* member) const {
   if (tensor_.defined()) return tensor_;
-  throw Error("ERR_HARDBIT_DISPOSED",
-              std::string(member) + ": the tensor is disposed; use it before dispose() or the end of its scope.");
+  throw Error(
+      "ERR_HARDBIT_DISPOSED",
+      std::string(member) + ": the tensor is disposed; use it before dispose() or the end of its scope.");
 }
 
 Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
@@ -82,9 +84,8 @@ Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return Napi::String::New(info.Env(), name(live("dtype").dtype()));
-  });
+  return guarded(info.Env(),
+                 [&]() -> Napi::Value { return Napi::String::New(info.Env(), name(live("dtype").dtype())); });
 }
 
 Napi::Value TensorHandle::byte_length(const Napi::CallbackInfo& info) {

@@ -5,8 +5,8 @@
 
 namespace hardbit::node {
 
-/// What JavaScript holds of a tensor: one reference to its storage, dropped by dispose() or the finalizer. V8 is told
-/// of the bytes, so that garbage collection feels them; a view counts like its base.
+/// What JavaScript holds of a tensor: one reference to its storage, dropped by dispose() or the finalizer. V8
+/// is told of the bytes, so that garbage collection feels them; a view counts like its base.
 class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
  public:
   static Napi::Function define(Napi::Env env);

@@ -8,15 +8,15 @@ namespace {
 const char* array_name(DType dtype) {
   switch (dtype) {
     case DType::f32:
-      return "Float32Array";
+      return "a Float32Array";
     case DType::i32:
-      return "Int32Array";
+      return "an Int32Array";
     case DType::i16:
-      return "Int16Array";
+      return "an Int16Array";
     case DType::u8:
-      return "Uint8Array";
+      return "a Uint8Array";
     case DType::bits:
-      return "BigUint64Array";
+      return "a BigUint64Array";
   }
   return "";
 }
@@ -36,16 +36,16 @@ Tensor clone(const Tensor& x) { return x.clone(); }
 
 void write_contents(const char* function, const Tensor& tensor, const TypedData& data) {
   if (data.dtype != tensor.dtype()) {
-    throw Error("ERR_HARDBIT_DTYPE", std::string(function) + ": the data is a " + array_name(data.dtype) +
-                                         "; a tensor of " + name(tensor.dtype()) + " takes a " +
+    throw Error("ERR_HARDBIT_DTYPE", std::string(function) + ": the data is " + array_name(data.dtype) +
+                                         "; a tensor of " + name(tensor.dtype()) + " takes " +
                                          array_name(tensor.dtype()) + ".");
   }
   if (data.bytes.size() != tensor.byte_length()) {
     const std::size_t size = tensor.dtype() == DType::bits ? 8 : element_size(tensor.dtype());
     throw Error("ERR_HARDBIT_SHAPE", std::string(function) + ": the data has " +
                                          std::to_string(data.bytes.size() / size) + " elements; shape " +
-                                         to_string(tensor.shape()) + " of " + name(tensor.dtype()) + " takes " +
-                                         std::to_string(tensor.byte_length() / size) + ".");
+                                         to_string(tensor.shape()) + " of " + name(tensor.dtype()) +
+                                         " takes " + std::to_string(tensor.byte_length() / size) + ".");
   }
   if (data.bytes.empty()) return;
   std::memcpy(tensor.raw(), data.bytes.data(), data.bytes.size());

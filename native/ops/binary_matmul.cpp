@@ -51,7 +51,7 @@ Tensor binary_matmul(const Tensor& a, const Tensor& w) {
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m}, device);
   dispatch(device, [&] {
     const auto run = [&](auto* out) {
-      cpu::binary_matmul(cpu::selected_bgemm(), a.data<std::uint64_t>(), w.data<std::uint64_t>(), out, p.n,
+      cpu::binary_matmul(cpu::selected_kernels(), a.data<std::uint64_t>(), w.data<std::uint64_t>(), out, p.n,
                          p.m, p.k);
     };
     p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
@@ -65,8 +65,8 @@ Tensor codes_matmul(const Tensor& codes, int bits, const Tensor& w) {
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m}, device);
   const int all = dispatch(device, [&] {
     const auto run = [&](auto* out) {
-      return cpu::codes_matmul(cpu::selected_bgemm(), cpu::selected_bit_kernels(), codes.data<std::uint8_t>(),
-                               bits, w.data<std::uint64_t>(), out, p.n, p.m, p.k);
+      return cpu::codes_matmul(cpu::selected_kernels(), codes.data<std::uint8_t>(), bits,
+                               w.data<std::uint64_t>(), out, p.n, p.m, p.k);
     };
     return p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   });

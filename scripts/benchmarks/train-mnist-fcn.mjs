@@ -17,7 +17,7 @@
 // configuration against hardbit at its default thread count.
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { availableParallelism, cpus } from 'node:os';
+import { availableParallelism, cpus, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -256,6 +256,12 @@ async function main() {
   }
   const rounds = count('rounds');
   const steps = count('steps');
+  const load = loadavg()[0];
+  if (load > 0.5) {
+    process.stderr.write(
+      `The machine is busy (load average ${load.toFixed(1)}): these figures will not be worth quoting.\n`,
+    );
+  }
   const results = [];
   for (const recipe of options.recipe.split(','))
     results.push(await measure(recipe, threadCounts, rounds, steps));
@@ -266,6 +272,7 @@ async function main() {
     date: new Date().toISOString(),
     cpu: model ?? cpus()[0]?.model ?? 'unknown',
     processors,
+    loadAverageBefore: load,
     batch,
     inputBits: bits,
     rounds,

@@ -379,24 +379,33 @@ describe('batches and restarts', () => {
   });
 
   it('restarts too large for one run are split into several, and still the worst is kept', () => {
-    let judged = 0;
-    const victim = firstPixel(
-      512,
-      (x) => [-x, 0, -50],
-      () => {
-        judged++;
-      },
-    );
     scope(() => {
       const images = imageTensor(new Float32Array(512 * 512).fill(0.5), [512, 512, 1]);
-      const spec = resolveAttack('pgd', { epsilon: 0.25, steps: 1, restarts: 66 });
-      const { adversarial } = runAttack(spec, victim, images, labelTensor(Int32Array.of(0)), { seed: 3 });
-      expect(judged).to.equal(2);
       const firsts = Array.from({ length: 66 }, (_, stream) =>
         scope(() => uniformStart(images, 0.25, 0.25, { seed: 3, stream, firstRow: 0 }).toFloat32Array()[0]),
-      ) as number[];
-      const highest = Math.max(...firsts);
-      expect(adversarial.toFloat32Array()[0]).to.equal(highest);
+      );
+      let gradients = 0;
+      let judged = 0;
+      // Only where the last restart starts is the image misclassified. The gradient is zero in the second run alone.
+      const still = firstPixel(
+        512,
+        (x) => (x === firsts[65] ? [0, 1, 0] : [1, 0, 0]),
+        () => {
+          judged++;
+        },
+      );
+      const victim: Attackable = {
+        ...still,
+        vjp: (x, cotangent) => {
+          const result = still.vjp(x, cotangent);
+          return ++gradients > 1 ? result : { ...result, gradient: x.clone() };
+        },
+      };
+      const spec = resolveAttack('pgd', { epsilon: 0.25, steps: 1, restarts: 66 });
+      const result = runAttack(spec, victim, images, labelTensor(Int32Array.of(0)), { seed: 3 });
+      expect([gradients, judged]).to.deep.equal([2, 2]);
+      expect(result.adversarial.toFloat32Array()[0]).to.equal(firsts[65]);
+      expect([...result.firstGradientZero]).to.deep.equal([0]);
     });
   }).timeout(20_000);
 });
@@ -424,6 +433,23 @@ describe('runAttack', () => {
     expect(native().memory().liveTensors).to.equal(before);
     expect(images.toFloat32Array()).to.deep.equal(pixels);
     for (const tensor of [images, given, wrong]) tensor.dispose();
+  });
+
+  it('holds no more tensors at the last step than at the second', () => {
+    const live: number[] = [];
+    const watched: Attackable = {
+      ...victim,
+      vjp: (images, cotangent) => {
+        live.push(native().memory().liveTensors);
+        return victim.vjp(images, cotangent);
+      },
+    };
+    scope(() => {
+      const images = imageTensor(pixels, model.inputShape);
+      runAttack(resolveAttack('pgd', { epsilon: 0.1 }), watched, images, labelTensor(labels), { seed: 1 });
+    });
+    expect(live).to.have.length(20);
+    expect(new Set(live.slice(1)).size).to.equal(1);
   });
 
   it('stops between steps when the signal is aborted', () => {

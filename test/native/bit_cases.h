@@ -11,9 +11,8 @@
 #include <vector>
 
 #include "runtime/cpu_features.h"
-#include "runtime/error.h"
 #include "runtime/tensor.h"
-#include "runtime/threads.h"
+#include "support.h"
 
 // Inputs of the tests of bits and codes.
 
@@ -56,15 +55,9 @@ inline std::vector<float> awkward_floats(std::size_t count, std::uint32_t seed) 
   return values;
 }
 
-inline Tensor tensor(Shape shape, const std::vector<float>& values) {
-  Tensor x = Tensor::empty(DType::f32, std::move(shape));
-  std::copy(values.begin(), values.end(), x.data<float>());
-  return x;
-}
-
 inline Tensor awkward_tensor(Shape shape, std::uint32_t seed) {
   const auto count = static_cast<std::size_t>(element_count(shape));
-  return tensor(std::move(shape), awkward_floats(count, seed));
+  return make(std::move(shape), awkward_floats(count, seed));
 }
 
 /// Uniform ±1; padding bits zero.
@@ -97,28 +90,5 @@ inline void expect_same(const Tensor& actual, const Tensor& expected, const std:
   if (expected.byte_length() == 0) return;
   ASSERT_EQ(std::memcmp(actual.raw(), expected.raw(), expected.byte_length()), 0) << what;
 }
-
-/// The code of the hardbit::Error that f throws.
-template <class F>
-std::string error_code(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    return error.code();
-  }
-  return "none";
-}
-
-/// Restores the thread count.
-class ThreadCount {
- public:
-  explicit ThreadCount(int count) : before_(threads()) { set_threads(count); }
-  ~ThreadCount() { set_threads(before_); }
-  ThreadCount(const ThreadCount&) = delete;
-  ThreadCount& operator=(const ThreadCount&) = delete;
-
- private:
-  int before_;
-};
 
 }  // namespace hardbit::test

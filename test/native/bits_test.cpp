@@ -10,7 +10,7 @@ namespace {
 
 TEST(PackSigns, GivesPlusForBothZerosAndMinusForNan) {
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor x = test::tensor({8}, {0.0F, -0.0F, 1e-45F, -1e-45F, nan, -nan, 2.0F, -2.0F});
+  const Tensor x = test::make<float>({8}, {0.0F, -0.0F, 1e-45F, -1e-45F, nan, -nan, 2.0F, -2.0F});
   EXPECT_EQ(ops::pack_signs(x).data<std::uint64_t>()[0], 0b01000111U);
 }
 
@@ -49,17 +49,14 @@ TEST(PackSigns, IsInvertedByUnpackSigns) {
 TEST(PackSigns, IsTheSameOnEveryThreadCount) {
   const Tensor x = test::awkward_tensor({301, 500}, 4);
   const Tensor expected = ops::reference::pack_signs(x);
-  const Tensor unpacked = ops::reference::unpack_signs(expected);
-  for (int count = 1; count <= 3; ++count) {
-    const test::ThreadCount scope(count);
-    test::expect_same(ops::pack_signs(x), expected, std::to_string(count));
-    test::expect_same(ops::unpack_signs(expected), unpacked, std::to_string(count));
-  }
+  test::expect_same(ops::pack_signs(x), expected, "reference");
+  test::expect_same_on_all_thread_counts([&] { return ops::pack_signs(x); });
+  test::expect_same_on_all_thread_counts([&] { return ops::unpack_signs(expected); });
 }
 
 TEST(PackSigns, RefusesOtherTypes) {
-  EXPECT_EQ(test::error_code([] { ops::pack_signs(Tensor::zeros(DType::i32, {2})); }), "ERR_HARDBIT_DTYPE");
-  EXPECT_EQ(test::error_code([] { ops::unpack_signs(Tensor::zeros(DType::f32, {2})); }), "ERR_HARDBIT_DTYPE");
+  test::expect_error("ERR_HARDBIT_DTYPE", [] { ops::pack_signs(Tensor::zeros(DType::i32, {2})); });
+  test::expect_error("ERR_HARDBIT_DTYPE", [] { ops::unpack_signs(Tensor::zeros(DType::f32, {2})); });
 }
 
 }  // namespace

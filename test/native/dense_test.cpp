@@ -37,7 +37,9 @@ void check_products(std::int64_t n, std::int64_t k, std::int64_t m) {
   const Tensor w = random_tensor({m, k}, 2);
   const Tensor bias = random_tensor({m}, 3);
   const Tensor dy = random_tensor({n, m}, 4);
-  const auto at = [](const Tensor& t, std::int64_t i, std::int64_t j) { return t.data<float>()[i * t.dim(1) + j]; };
+  const auto at = [](const Tensor& t, std::int64_t i, std::int64_t j) {
+    return t.data<float>()[i * t.dim(1) + j];
+  };
 
   test::poison_cache();
   const Tensor y = ops::dense_forward(x, w, &bias);
@@ -82,7 +84,8 @@ TEST(Dense, AgreesWithDoubleOnAwkwardShapes) {
 }
 
 TEST(Dense, EmptyShapesGiveEmptyOrBiasAlone) {
-  for (const auto& [n, k, m] : {std::array{0, 3, 2}, std::array{3, 0, 2}, std::array{3, 2, 0}, std::array{0, 0, 0}}) {
+  for (const auto& [n, k, m] :
+       {std::array{0, 3, 2}, std::array{3, 0, 2}, std::array{3, 2, 0}, std::array{0, 0, 0}}) {
     check_products(n, k, m);
   }
 }
@@ -114,7 +117,8 @@ TEST(Dense, ManyShapesDoNotPileUp) {
                                         make<float>({1, 1}, {3}), nullptr);
     ASSERT_EQ(values<float>(y), std::vector<float>(static_cast<std::size_t>(n), 6));
   }
-  EXPECT_EQ(values<float>(ops::dense_forward(make<float>({1, 1}, {2}), make<float>({1, 1}, {5}), nullptr))[0], 10);
+  EXPECT_EQ(values<float>(ops::dense_forward(make<float>({1, 1}, {2}), make<float>({1, 1}, {5}), nullptr))[0],
+            10);
 }
 
 TEST(Dense, SumRowsIsRoundedOnce) {
@@ -128,7 +132,8 @@ TEST(Dense, SumRowsIsRoundedOnce) {
       long double sum = 0;
       for (std::int64_t i = 0; i < n; ++i) sum += static_cast<long double>(x.data<float>()[i * m + j]);
       // Double sums differ from the exact one by far less than half an fp32 step, save at a tie.
-      ASSERT_NEAR(sums[static_cast<std::size_t>(j)], static_cast<float>(sum), std::abs(static_cast<float>(sum)) * 0x1p-23);
+      ASSERT_NEAR(sums[static_cast<std::size_t>(j)], static_cast<float>(sum),
+                  std::abs(static_cast<float>(sum)) * 0x1p-23);
     }
   }
   const Tensor x = random_tensor({10007, 67}, 7);
@@ -141,9 +146,12 @@ TEST(Dense, RefusesWrongOperands) {
   const Tensor dy = Tensor::zeros(DType::f32, {4, 2});
   const Tensor bad = Tensor::zeros(DType::f32, {5, 5});
   const Tensor ints = Tensor::zeros(DType::i32, {4, 3});
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, bad, nullptr); }, "the columns of x");
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x.reshape({12}), w, nullptr); }, "[N, K]");
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, w, &x); }, "bias");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, bad, nullptr); }, "the columns of x");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x.reshape({12}), w, nullptr); }, "[N, K]");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, w, &x); }, "bias");
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::dense_forward(ints, w, nullptr); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_backward_input(dy, bad); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::dense_backward_weight(dy, bad); });

@@ -23,7 +23,7 @@ TEST(Discretize, FollowsTheFormulaOnAThousandthOfAllFloats) {
   for (std::uint32_t pattern = 0; pattern < one; pattern += 1009)
     values.push_back(std::bit_cast<float>(pattern));
   values.push_back(1.0F);
-  const Tensor x = test::tensor({static_cast<std::int64_t>(values.size())}, values);
+  const Tensor x = test::make<float>({static_cast<std::int64_t>(values.size())}, values);
   for (int bits = 1; bits <= 8; ++bits) {
     const Tensor codes = ops::discretize(x, bits);
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -54,7 +54,7 @@ TEST(Discretize, RoundsToSinglePrecisionAfterEachStep) {
 TEST(Discretize, ClampsOutsideTheUnitInterval) {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor x = test::tensor({9}, {-infinity, -3.0F, -0.0F, 0.0F, 1.0F, 1.1F, 1e30F, infinity, nan});
+  const Tensor x = test::make<float>({9}, {-infinity, -3.0F, -0.0F, 0.0F, 1.0F, 1.1F, 1e30F, infinity, nan});
   for (int bits = 1; bits <= 8; ++bits) {
     const auto most = static_cast<std::uint8_t>((1 << bits) - 1);
     const Tensor codes = ops::discretize(x, bits);
@@ -82,13 +82,12 @@ TEST(Discretize, KeepsTheValueOfEveryCode) {
 TEST(Discretize, KeepsShapesAndIsTheSameOnEveryThreadCount) {
   for (const Shape& shape : std::vector<Shape>{{}, {0}, {5, 0}, {3, 7}, {2, 3, 4, 5}, {130, 784}}) {
     const Tensor x = test::awkward_tensor(shape, 6);
-    for (int count = 1; count <= 3; ++count) {
-      const test::ThreadCount scope(count);
-      const Tensor codes = ops::discretize(x, 4);
-      test::expect_same(codes, ops::reference::discretize(x, 4), to_string(shape));
-      test::expect_same(ops::codes_to_float(codes, 4), ops::reference::codes_to_float(codes, 4),
-                        to_string(shape));
-    }
+    const Tensor codes = ops::discretize(x, 4);
+    test::expect_same(codes, ops::reference::discretize(x, 4), to_string(shape));
+    test::expect_same(ops::codes_to_float(codes, 4), ops::reference::codes_to_float(codes, 4),
+                      to_string(shape));
+    test::expect_same_on_all_thread_counts([&] { return ops::discretize(x, 4); });
+    test::expect_same_on_all_thread_counts([&] { return ops::codes_to_float(codes, 4); });
   }
 }
 
@@ -96,11 +95,11 @@ TEST(Discretize, RefusesOtherTypesAndBitCounts) {
   const Tensor x = Tensor::zeros(DType::f32, {2});
   const Tensor codes = Tensor::zeros(DType::u8, {2});
   for (const int bits : {-1, 0, 9, 32}) {
-    EXPECT_EQ(test::error_code([&] { ops::discretize(x, bits); }), "ERR_HARDBIT_ARGUMENT");
-    EXPECT_EQ(test::error_code([&] { ops::codes_to_float(codes, bits); }), "ERR_HARDBIT_ARGUMENT");
+    test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::discretize(x, bits); });
+    test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::codes_to_float(codes, bits); });
   }
-  EXPECT_EQ(test::error_code([&] { ops::discretize(codes, 2); }), "ERR_HARDBIT_DTYPE");
-  EXPECT_EQ(test::error_code([&] { ops::codes_to_float(x, 2); }), "ERR_HARDBIT_DTYPE");
+  test::expect_error("ERR_HARDBIT_DTYPE", [&] { ops::discretize(codes, 2); });
+  test::expect_error("ERR_HARDBIT_DTYPE", [&] { ops::codes_to_float(x, 2); });
 }
 
 }  // namespace

@@ -92,11 +92,19 @@ TEST(Elementwise, WorksOnUnalignedSlices) {
 TEST(Elementwise, RefusesWrongOperands) {
   const Tensor f = Tensor::zeros(DType::f32, {2, 3});
   const Tensor i = Tensor::zeros(DType::i32, {2, 3});
-  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::u8_to_float(f); }, "u8ToFloat: x holds f32; expected u8.");
-  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::int_to_float(f, 1); }, "expected i16 or i32");
+  expect_error(
+      "ERR_HARDBIT_DTYPE", [&] { ops::u8_to_float(f); }, "u8ToFloat: x holds f32; expected u8.");
+  expect_error(
+      "ERR_HARDBIT_DTYPE", [&] { ops::int_to_float(f, 1); }, "expected i16 or i32");
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::int_to_float(i, nan); });
-  expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::int_to_float(i, 1e39); }, "1e+39");
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::axpy(f, 1, f.reshape({3, 2})); }, "[3, 2]; expected [2, 3]");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [&] { ops::int_to_float(i, 1e39); }, "1e+39");
+  expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [&] {
+        ops::axpy(f, 1, f.reshape({3, 2}));
+      },
+      "[3, 2]; expected [2, 3]");
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::axpy(f, 1, i); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::relu(i); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::relu_backward(f, f.reshape({6})); });

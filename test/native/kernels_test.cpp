@@ -209,7 +209,7 @@ TEST_P(BitKernelsTest, ScalesGradientsByTheApproximateSign) {
     // A NaN's payload is not specified, so dy has none.
     std::vector<float> gradients = test::awkward_floats(static_cast<std::size_t>(count), 7);
     for (float& dy : gradients) dy = std::isfinite(dy) ? dy : 0.3F;
-    const Tensor dy = test::tensor({count}, gradients);
+    const Tensor dy = test::make<float>({count}, gradients);
     const Tensor x = test::awkward_tensor({count}, 8);
     const Guarded<float> dx(static_cast<std::size_t>(count));
     GetParam().approx_sign_backward(guarded<float>(dy).data(), guarded<float>(x).data(), count, dx.data());
@@ -235,7 +235,7 @@ TEST_P(BitKernelsTest, Discretizes) {
       pattern -= 8;
       for (int i = 0; i < 17; ++i) steps.push_back(std::bit_cast<float>(pattern++));
     }
-    const Tensor x = test::tensor({static_cast<std::int64_t>(steps.size())}, steps);
+    const Tensor x = test::make<float>({static_cast<std::int64_t>(steps.size())}, steps);
     const Guarded<std::uint8_t> codes(steps.size());
     GetParam().discretize(x.data<float>(), x.count(), bits, codes.data());
     expect_equal(codes, ops::reference::discretize(x, bits));
@@ -278,6 +278,51 @@ TEST_P(BitKernelsTest, SplitsCodesIntoPlanes) {
       ASSERT_EQ(all, expected_all);
       ASSERT_EQ(planes.values(), expected);
     });
+  }
+}
+
+template <class Out>
+void check_store(void (*store)(const TileStore<Out>&), int nr, int rows, int columns) {
+  SCOPED_TRACE(testing::Message() << "nr " << nr << " rows " << rows << " columns " << columns);
+  std::mt19937 random(11);
+  const std::int64_t stride = columns + 3;
+  std::vector<std::uint32_t> sums(static_cast<std::size_t>((rows - 1) * nr + columns));
+  std::vector<std::int32_t> offsets(static_cast<std::size_t>(columns));
+  for (auto& sum : sums) sum = random() % 16000;
+  for (auto& offset : offsets) offset = static_cast<std::int32_t>(random() % 32768);
+  const Guarded<std::uint32_t> sums_buffer(sums);
+  const Guarded<std::int32_t> offsets_buffer(offsets);
+  for (const int factor : {1, 2}) {
+    const Guarded<Out> out(static_cast<std::size_t>((rows - 1) * stride + columns));
+    std::vector<Out> expected = out.values();
+    for (int r = 0; r < rows; ++r) {
+      for (int c = 0; c < columns; ++c) {
+        expected[static_cast<std::size_t>(r * stride + c)] =
+            static_cast<Out>(offsets[static_cast<std::size_t>(c)] -
+                             factor * static_cast<std::int32_t>(sums[static_cast<std::size_t>(r * nr + c)]));
+      }
+    }
+    store({.sums = sums_buffer.data(),
+           .nr = nr,
+           .rows = rows,
+           .columns = columns,
+           .offsets = offsets_buffer.data(),
+           .factor = factor,
+           .out = out.data(),
+           .stride = stride});
+    ASSERT_TRUE(out.intact());
+    ASSERT_EQ(out.values(), expected);
+  }
+}
+
+TEST_P(BitKernelsTest, StoresTiles) {
+  for (const int nr : {4, 8, 24, 32}) {
+    for (int columns = 1; columns <= nr; ++columns) {
+      for (const int rows : {1, 3, 8}) {
+        check_store(GetParam().store_i16, nr, rows, columns);
+        check_store(GetParam().store_i32, nr, rows, columns);
+      }
+    }
   }
 }
 

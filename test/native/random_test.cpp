@@ -47,7 +47,8 @@ TEST(Philox, BoundedIntegersAreUniform) {
 }
 
 TEST(Philox, BoundedIntegersRejectTheBiasedWords) {
-  // Of 2^32 words, a bound of 3·2^30 keeps 3·2^30: a word whose product's low half is below 2^32 mod bound = 2^30 goes.
+  // Of 2^32 words, a bound of 3·2^30 keeps 3·2^30: a word whose product's low half is below 2^32 mod bound =
+  // 2^30 goes.
   constexpr std::uint32_t bound = 0xC0000000;
   PhiloxStream words(9, 0);
   PhiloxStream random(9, 0);
@@ -68,7 +69,8 @@ TEST(Random, IntegersAreTheStreamsWords) {
     const auto y = values<std::int32_t>(ops::random_integers(n, (1ULL << 53) - 1, 0xFFFFFFFF));
     const Philox p((1ULL << 53) - 1);
     for (std::size_t i = 0; i < y.size(); ++i) {
-      ASSERT_EQ(static_cast<std::uint32_t>(y[i]), p({static_cast<std::uint32_t>(i / 4), 0, 0, 0xFFFFFFFF})[i % 4]);
+      ASSERT_EQ(static_cast<std::uint32_t>(y[i]),
+                p({static_cast<std::uint32_t>(i / 4), 0, 0, 0xFFFFFFFF})[i % 4]);
     }
   }
 }
@@ -121,7 +123,8 @@ TEST(Random, PermutationHoldsEveryIndexOnce) {
 TEST(Random, PermutationsAreUniform) {
   std::map<std::vector<std::int32_t>, int> counts;
   const int draws = 24'000;
-  for (int i = 0; i < draws; ++i) ++counts[values<std::int32_t>(ops::permutation(4, 11, static_cast<std::uint64_t>(i)))];
+  for (int i = 0; i < draws; ++i)
+    ++counts[values<std::int32_t>(ops::permutation(4, 11, static_cast<std::uint64_t>(i)))];
   EXPECT_EQ(counts.size(), 24U);
   double chi = 0;
   for (const auto& [order, n] : counts) chi += (n - 1000.0) * (n - 1000.0) / 1000;
@@ -136,10 +139,12 @@ TEST(Random, ResultsDoNotDependOnTheThreadCount) {
 
 TEST(Random, RefusesWrongArguments) {
   expect_error("ERR_HARDBIT_SHAPE", [] { ops::random_integers(-1, 0, 0); });
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_integers(1, 0, 1ULL << 32); }, "stream is 4294967296");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [] { ops::random_integers(1, 0, 1ULL << 32); }, "stream is 4294967296");
   expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::permutation(-1, 0, 0); });
   expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::permutation(1LL << 31, 0, 0); });
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 1, 0, 0); }, "low < high");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 1, 0, 0); }, "low < high");
   expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 0, 0, 0); });
   expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, -3e38, 3e38, 0, 0); });
   expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 0, std::nan(""), 0, 0); });

@@ -33,16 +33,20 @@ TEST(Rows, GatherAgreesWithALoopOnAwkwardShapes) {
       const Tensor y = ops::gather(x, make({n + 3}, order));
       ASSERT_EQ(y.shape(), (Shape{n + 3, k}));
       for (std::int64_t i = 0; i < n + 3; ++i) {
-        ASSERT_EQ(bytes(y.slice(i, i + 1)), bytes(x.slice(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(i)] + 1)));
+        ASSERT_EQ(bytes(y.slice(i, i + 1)),
+                  bytes(x.slice(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(i)] + 1)));
       }
     }
   }
 }
 
 TEST(Rows, GatherOfNothing) {
-  EXPECT_EQ(ops::gather(Tensor::zeros(DType::f32, {3, 2}), Tensor::zeros(DType::i32, {0})).shape(), (Shape{0, 2}));
-  EXPECT_EQ(ops::gather(Tensor::zeros(DType::f32, {0, 2}), Tensor::zeros(DType::i32, {0})).shape(), (Shape{0, 2}));
-  EXPECT_EQ(ops::gather(Tensor::zeros(DType::f32, {3, 0}), Tensor::zeros(DType::i32, {5})).shape(), (Shape{5, 0}));
+  EXPECT_EQ(ops::gather(Tensor::zeros(DType::f32, {3, 2}), Tensor::zeros(DType::i32, {0})).shape(),
+            (Shape{0, 2}));
+  EXPECT_EQ(ops::gather(Tensor::zeros(DType::f32, {0, 2}), Tensor::zeros(DType::i32, {0})).shape(),
+            (Shape{0, 2}));
+  EXPECT_EQ(ops::gather(Tensor::zeros(DType::f32, {3, 0}), Tensor::zeros(DType::i32, {5})).shape(),
+            (Shape{5, 0}));
 }
 
 TEST(Rows, ConcatAndSelect) {
@@ -62,7 +66,8 @@ TEST(Rows, ZeroRowsFindsOnlyExactZeros) {
   const Tensor x = make<float>({5, 1, 3}, {0, -0.0F, 0, 0, 0, 1e-45F, nan, 0, 0, 0, 0, 0, 1, 2, 3});
   EXPECT_EQ(values<std::uint8_t>(ops::zero_rows(x)), (std::vector<std::uint8_t>{1, 0, 0, 1, 0}));
   EXPECT_EQ(ops::zero_rows(Tensor::zeros(DType::f32, {0, 4})).shape(), (Shape{0}));
-  EXPECT_EQ(values<std::uint8_t>(ops::zero_rows(Tensor::zeros(DType::f32, {2, 0}))), (std::vector<std::uint8_t>{1, 1}));
+  EXPECT_EQ(values<std::uint8_t>(ops::zero_rows(Tensor::zeros(DType::f32, {2, 0}))),
+            (std::vector<std::uint8_t>{1, 1}));
 }
 
 TEST(Rows, ResultsDoNotDependOnTheThreadCount) {
@@ -76,11 +81,18 @@ TEST(Rows, ResultsDoNotDependOnTheThreadCount) {
 
 TEST(Rows, RefusesWrongOperands) {
   const Tensor x = Tensor::zeros(DType::f32, {3, 2});
-  expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::gather(x, make<std::int32_t>({2}, {0, 3})); }, "index 3");
-  expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::gather(x, make<std::int32_t>({1}, {-1})); }, "index -1");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT",
+      [&] {
+        ops::gather(x, make<std::int32_t>({2}, {0, 3}));
+      },
+      "index 3");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [&] { ops::gather(x, make<std::int32_t>({1}, {-1})); }, "index -1");
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::gather(x, x); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::gather(x, Tensor::zeros(DType::i32, {1, 1})); });
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::gather(Tensor::zeros(DType::bits, {64}), Tensor::zeros(DType::i32, {1})); });
+  expect_error("ERR_HARDBIT_SHAPE",
+               [&] { ops::gather(Tensor::zeros(DType::bits, {64}), Tensor::zeros(DType::i32, {1})); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::concat(x, x.reshape({2, 3})); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::concat(x, x.reshape({6})); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::concat(x, Tensor::zeros(DType::i32, {3, 2})); });

@@ -67,11 +67,13 @@ TEST(CpuFeatures, TheBestAvailableIsTheDefault) {
 }
 
 TEST(CpuFeatures, WrongSettingsAreCodedErrors) {
-  expect_error("ERR_HARDBIT_UNKNOWN_NAME", [] { isa_from_setting("avx1024"); }, "generic, neon, avx2, avx512");
+  expect_error(
+      "ERR_HARDBIT_UNKNOWN_NAME", [] { isa_from_setting("avx1024"); }, "generic, neon, avx2, avx512");
   const auto isas = available_isas();
   for (const Isa isa : {Isa::neon, Isa::avx2, Isa::avx512}) {
     if (std::find(isas.begin(), isas.end(), isa) == isas.end()) {
-      expect_error("ERR_HARDBIT_ISA", [&] { isa_from_setting(name(isa)); }, name(isa));
+      expect_error(
+          "ERR_HARDBIT_ISA", [&] { isa_from_setting(name(isa)); }, name(isa));
     }
   }
 }

@@ -48,7 +48,8 @@ inline std::vector<unsigned char> bytes(const Tensor& x) {
   return {p, p + x.byte_length()};
 }
 
-inline std::vector<float> random_floats(std::int64_t count, std::uint32_t seed, float low = -1, float high = 1) {
+inline std::vector<float> random_floats(std::int64_t count, std::uint32_t seed, float low = -1,
+                                        float high = 1) {
   std::mt19937 random(seed);
   std::uniform_real_distribution<float> uniform(low, high);
   std::vector<float> x(static_cast<std::size_t>(count));
@@ -64,8 +65,8 @@ inline Tensor random_tensor(Shape shape, std::uint32_t seed, float low = -1, flo
 /// Fills the allocator's cache with the bytes of a NaN, so that an element nobody writes shows.
 inline void poison_cache() {
   std::vector<Block> blocks;
-  for (std::size_t size = 64; size <= (std::size_t{1} << 20); size += size / 8 < 64 ? 64 : size / 8) {
-    for (int i = 0; i < 3; ++i) {
+  for (std::size_t size = 64; size <= (std::size_t{1} << 18); size += size / 8 < 64 ? 64 : size / 8) {
+    for (int i = 0; i < 2; ++i) {
       blocks.push_back(allocate(size));
       std::memset(blocks.back().data, 0xFF, blocks.back().capacity);
     }

@@ -45,7 +45,9 @@ TEST(Tensor, EmptyShapesHaveNoBytes) {
 TEST(Tensor, BitsRowsArePaddedWithZeros) {
   for (const std::int64_t k : {1, 63, 64, 65, 127, 128, 129}) {
     // A dirty block comes back from the cache.
-    { std::memset(Tensor::empty(DType::bits, {3, k}).raw(), 0xFF, static_cast<std::size_t>(3 * words(k) * 8)); }
+    {
+      std::memset(Tensor::empty(DType::bits, {3, k}).raw(), 0xFF, static_cast<std::size_t>(3 * words(k) * 8));
+    }
     const Tensor x = Tensor::empty(DType::bits, {3, k});
     EXPECT_EQ(x.row_words(), words(k));
     EXPECT_EQ(x.byte_length(), static_cast<std::size_t>(3 * words(k) * 8));
@@ -98,27 +100,45 @@ TEST(Tensor, EmptySlicesAreAllowed) {
 TEST(Tensor, RefusesWrongShapes) {
   const Tensor x = Tensor::zeros(DType::f32, {3, 2});
   const Tensor b = Tensor::zeros(DType::bits, {4, 6});
-  expect_error("ERR_HARDBIT_SHAPE", [&] { x.reshape({5}); }, "6 elements");
-  expect_error("ERR_HARDBIT_SHAPE", [&] { x.reshape({-1, -6}); }, "negative");
-  expect_error("ERR_HARDBIT_SHAPE", [&] { b.reshape({6, 4}); }, "last dimension");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { x.reshape({5}); }, "6 elements");
+  expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [&] {
+        x.reshape({-1, -6});
+      },
+      "negative");
+  expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [&] {
+        b.reshape({6, 4});
+      },
+      "last dimension");
   EXPECT_EQ(b.reshape({2, 2, 6}).shape(), (Shape{2, 2, 6}));
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { x.slice(-1, 2); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { x.slice(2, 1); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { x.slice(0, 4); });
   expect_error("ERR_HARDBIT_SHAPE", [] { Tensor::zeros(DType::f32, {}).slice(0, 1); });
-  expect_error("ERR_HARDBIT_SHAPE", [] { Tensor::empty(DType::f32, {2, -3}); }, "[2, -3]");
+  expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [] {
+        Tensor::empty(DType::f32, {2, -3});
+      },
+      "[2, -3]");
 }
 
 TEST(Tensor, RefusesShapesThatOverflow) {
   constexpr std::int64_t huge = std::int64_t{1} << 40;
   constexpr auto most = std::numeric_limits<std::int64_t>::max();
-  for (const Shape& shape : {Shape{huge, huge}, Shape{huge, huge, 0}, Shape{0, most, 2}, Shape{most}, Shape{most, most}}) {
+  for (const Shape& shape :
+       {Shape{huge, huge}, Shape{huge, huge, 0}, Shape{0, most, 2}, Shape{most}, Shape{most, most}}) {
     for (const DType dtype : {DType::f32, DType::u8, DType::bits}) {
       if (dtype == DType::bits && shape == Shape{most}) continue;  // 2^63 bits do fit in an address space
       expect_error("ERR_HARDBIT_SHAPE", [&] { Tensor::empty(dtype, shape); });
     }
   }
-  expect_error("ERR_HARDBIT_MEMORY", [] { Tensor::empty(DType::u8, {std::int64_t{1} << 52}); }, "4503599627370496");
+  expect_error(
+      "ERR_HARDBIT_MEMORY", [] { Tensor::empty(DType::u8, {std::int64_t{1} << 52}); }, "4503599627370496");
 }
 
 TEST(Tensor, CudaIsRefusedWithoutCuda) {

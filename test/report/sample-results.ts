@@ -44,7 +44,13 @@ function attacksAt(epsilon: number): AttackRecord[] {
   ];
 }
 
-export function networkId(recipe: string, bits: number, training: TrainingRecord, seed: number, twin = false): string {
+export function networkId(
+  recipe: string,
+  bits: number,
+  training: TrainingRecord,
+  seed: number,
+  twin = false,
+): string {
   const how = training.kind === 'natural' ? 'natural' : `${training.attack}-${training.epsilon}`;
   return `mnist-fcn-${recipe}-${bits}bit-${how}-s${seed}${twin ? '-twin' : ''}`;
 }
@@ -111,7 +117,8 @@ function claims(): ClaimRecord[] {
       title: 'Single-step attacks cost a 2-bit net little',
       statement:
         'Against single-step attacks 2-bit inputs lose about 1–2 points for a substantial range of ε; 8-bit inputs lose far more.',
-      criterion: 'the largest ε at which the 2-bit net loses at most 2 points is at least twice that of the 8-bit net.',
+      criterion:
+        'the largest ε at which the 2-bit net loses at most 2 points is at least twice that of the 8-bit net.',
       verdicts: [
         {
           scope: 'full precision, natural, FGSM, discretizer identity',
@@ -141,7 +148,8 @@ function claims(): ClaimRecord[] {
       id: 3,
       title: 'Binary networks are more robust',
       statement: 'Binary networks are more robust than full-precision ones of the same architecture.',
-      criterion: 'paired over images, the 95 % confidence interval of the difference lies above zero, under the worst gradient mode found.',
+      criterion:
+        'paired over images, the 95 % confidence interval of the difference lies above zero, under the worst gradient mode found.',
       verdicts: [
         {
           scope: 'BNN against full precision, 8 bit, natural, all ε, worst gradient mode',
@@ -163,8 +171,10 @@ function claims(): ClaimRecord[] {
     {
       id: 4,
       title: 'Discretization and BNN together replace adversarial training',
-      statement: 'Discretization and BNN together are better than either, and for some ε need no adversarial training.',
-      criterion: 'natural 2-bit bnn beats FGSM-trained 8-bit full precision, paired over images, 95 % interval.',
+      statement:
+        'Discretization and BNN together are better than either, and for some ε need no adversarial training.',
+      criterion:
+        'natural 2-bit bnn beats FGSM-trained 8-bit full precision, paired over images, 95 % interval.',
       verdicts: [
         {
           scope: 'no pair of such networks',
@@ -188,7 +198,8 @@ function claims(): ClaimRecord[] {
           scope: 'full precision, all ε',
           threatModel: 'white-box',
           verdict: 'holds',
-          measured: 'PGD costs up to 51.2 points more than FGSM; the trained 2-bit net keeps 3.1 points more than the better of the other two.',
+          measured:
+            'PGD costs up to 51.2 points more than FGSM; the trained 2-bit net keeps 3.1 points more than the better of the other two.',
           figures: { largestGap: 0.512, margin: 0.031 },
         },
       ],
@@ -197,7 +208,7 @@ function claims(): ClaimRecord[] {
   ];
 }
 
-/** A synthetic study with the shape of a real one: MNIST, mnist-fcn, FGSM, R+FGSM and PGD-20. */
+/** A synthetic study with the shape of a real one: MNIST, mnist-fcn, FGSM, R-FGSM and PGD-20. */
 export function sampleResults(options: SampleOptions = {}): Results {
   const {
     inputBits = [8, 4, 2, 1],
@@ -227,7 +238,8 @@ export function sampleResults(options: SampleOptions = {}): Results {
               parameters: 715_610,
               twin,
               n: 10_000,
-              cleanAccuracy: Math.round(10_000 * ((recipe === 'none' ? 0.984 : 0.968) - 0.006 * noise(id))) / 10_000,
+              cleanAccuracy:
+                Math.round(10_000 * ((recipe === 'none' ? 0.984 : 0.968) - 0.006 * noise(id))) / 10_000,
               trainSeconds: 5 + 4 * noise(`${id} time`),
               file: `networks/${id}.safetensors`,
             });
@@ -253,7 +265,10 @@ export function sampleResults(options: SampleOptions = {}): Results {
     epsilons.flatMap(attacksAt).flatMap((attack) =>
       modesOf(network.recipe).map((gradientMode): WhiteBoxRecord => {
         const masked = gradientMode.discretizer === 'exact' || gradientMode.sign === 'exact';
-        const weaker = gradientMode.sign === null ? 0 : 0.06 * noise(`${network.id} ${gradientMode.sign} ${attack.name} ${attack.epsilon}`);
+        const weaker =
+          gradientMode.sign === null
+            ? 0
+            : 0.06 * noise(`${network.id} ${gradientMode.sign} ${attack.name} ${attack.epsilon}`);
         const accuracy = masked
           ? network.cleanAccuracy
           : Math.min(network.cleanAccuracy, accuracyUnder(network, attack) + weaker);
@@ -262,7 +277,11 @@ export function sampleResults(options: SampleOptions = {}): Results {
           network: network.id,
           ...common(network, attack, accuracy),
           gradientMode,
-          zeroGradientFraction: masked ? 1 : gradientMode.sign === 'clipped' ? 0.0185 * noise(`${network.id} zero`) : 0,
+          zeroGradientFraction: masked
+            ? 1
+            : gradientMode.sign === 'clipped'
+              ? 0.0185 * noise(`${network.id} zero`)
+              : 0,
         };
       }),
     ),
@@ -275,7 +294,8 @@ export function sampleResults(options: SampleOptions = {}): Results {
           const same = source.id === target.id;
           const own = accuracyUnder(target, attack);
           const kinship = same ? 0.8 : source.recipe === target.recipe ? 0.55 : 0.3;
-          const accuracy = target.cleanAccuracy - kinship * (target.cleanAccuracy - own) * (0.7 + 0.3 * noise(source.id));
+          const accuracy =
+            target.cleanAccuracy - kinship * (target.cleanAccuracy - own) * (0.7 + 0.3 * noise(source.id));
           const sourceId = same && twins ? `${source.id}-twin` : source.id;
           return {
             threatModel: 'transfer',
@@ -323,7 +343,18 @@ export function sampleResults(options: SampleOptions = {}): Results {
   };
 }
 
-const segments: readonly string[] = ['abcdef', 'bc', 'abged', 'abgcd', 'fgbc', 'afgcd', 'afgedc', 'abc', 'abcdefg', 'abcdfg'];
+const segments: readonly string[] = [
+  'abcdef',
+  'bc',
+  'abged',
+  'abgcd',
+  'fgbc',
+  'afgcd',
+  'afgedc',
+  'abc',
+  'abcdefg',
+  'abcdfg',
+];
 
 /** A blurred seven-segment digit on 28×28 pixels in [0, 1], slanted a little by the index. */
 function digit(label: number, index: number): Float64Array {
@@ -344,7 +375,9 @@ function digit(label: number, index: number): Float64Array {
       for (const name of segments[label] as string) {
         const [x0, y0, x1, y1] = lines[name] as readonly [number, number, number, number];
         const px = x + slant * (y - 14);
-        const along = clamp(((px - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2));
+        const along = clamp(
+          ((px - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / ((x1 - x0) ** 2 + (y1 - y0) ** 2),
+        );
         nearest = Math.min(nearest, Math.hypot(px - x0 - along * (x1 - x0), y - y0 - along * (y1 - y0)));
       }
       image[28 * y + x] = clamp(2.1 - nearest);
@@ -364,7 +397,9 @@ export function sampleExamples(results: Results, each = 2): Examples {
         const index = 7 * i + 3;
         const label = (i + 4) % 10;
         const clean = digit(label, index);
-        const adversarial = clean.map((value, at) => clamp(value + (noise(`${network.id} ${at}`) < 0.5 ? -0.2 : 0.2)));
+        const adversarial = clean.map((value, at) =>
+          clamp(value + (noise(`${network.id} ${at}`) < 0.5 ? -0.2 : 0.2)),
+        );
         const highest = 2 ** network.inputBits - 1;
         return {
           network: network.id,

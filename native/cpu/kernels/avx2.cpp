@@ -113,7 +113,7 @@ __m256 load(const float* x, std::int64_t n) {
   return _mm256_loadu_ps(part);
 }
 
-void store(float* x, std::int64_t n, __m256 v) {
+void store_floats(float* x, std::int64_t n, __m256 v) {
   if (n >= 8) return _mm256_storeu_ps(x, v);
   float part[8];
   _mm256_storeu_ps(part, v);
@@ -152,7 +152,8 @@ void pack_signs(const float* x, std::int64_t rows, std::int64_t columns, std::ui
 void unpack_signs(const std::uint64_t* bits, std::int64_t rows, std::int64_t columns, float* x) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(bits);
   for_eighths(rows, columns, [=](std::int64_t i, std::int64_t n, std::int64_t byte) {
-    store(x + i, n, _mm256_blendv_ps(_mm256_set1_ps(-1.0F), _mm256_set1_ps(1.0F), expand(bytes[byte])));
+    store_floats(x + i, n,
+                 _mm256_blendv_ps(_mm256_set1_ps(-1.0F), _mm256_set1_ps(1.0F), expand(bytes[byte])));
   });
 }
 
@@ -170,7 +171,7 @@ void mask_backward(const float* dy, const std::uint64_t* mask, std::int64_t rows
                    float* dx) {
   const auto* bytes = reinterpret_cast<const std::uint8_t*>(mask);
   for_eighths(rows, columns, [=](std::int64_t i, std::int64_t n, std::int64_t byte) {
-    store(dx + i, n, _mm256_and_ps(load(dy + i, n), expand(bytes[byte])));
+    store_floats(dx + i, n, _mm256_and_ps(load(dy + i, n), expand(bytes[byte])));
   });
 }
 
@@ -180,7 +181,7 @@ void approx_sign_backward(const float* dy, const float* x, std::int64_t count, f
     const __m256 a = absolute(v);
     const __m256 slope = _mm256_sub_ps(_mm256_set1_ps(2.0F), _mm256_add_ps(a, a));
     const __m256 product = _mm256_mul_ps(load(dy + i, count - i), slope);
-    store(dx + i, count - i, _mm256_and_ps(product, is_inside(v)));
+    store_floats(dx + i, count - i, _mm256_and_ps(product, is_inside(v)));
   }
 }
 
@@ -194,7 +195,11 @@ void discretize(const float* x, std::int64_t count, int bits, std::uint8_t* code
     const __m256i code = _mm256_cvttps_epi32(t);
     const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(code), _mm256_extracti128_si256(code, 1));
     const std::int64_t packed = _mm_cvtsi128_si64(_mm_packus_epi16(halves, halves));
-    std::memcpy(codes + i, &packed, static_cast<std::size_t>(count - i < 8 ? count - i : 8));
+    if (count - i >= 8) {
+      std::memcpy(codes + i, &packed, 8);
+    } else {
+      std::memcpy(codes + i, &packed, static_cast<std::size_t>(count - i));
+    }
   }
 }
 
@@ -202,9 +207,13 @@ void codes_to_float(const std::uint8_t* codes, std::int64_t count, int bits, flo
   const __m256 levels = _mm256_set1_ps(static_cast<float>((1 << bits) - 1));
   for (std::int64_t i = 0; i < count; i += 8) {
     std::int64_t packed = 0;
-    std::memcpy(&packed, codes + i, static_cast<std::size_t>(count - i < 8 ? count - i : 8));
+    if (count - i >= 8) {
+      std::memcpy(&packed, codes + i, 8);
+    } else {
+      std::memcpy(&packed, codes + i, static_cast<std::size_t>(count - i));
+    }
     const __m256i code = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(packed));
-    store(x + i, count - i, _mm256_div_ps(_mm256_cvtepi32_ps(code), levels));
+    store_floats(x + i, count - i, _mm256_div_ps(_mm256_cvtepi32_ps(code), levels));
   }
 }
 
@@ -245,14 +254,56 @@ std::uint8_t pack_planes(const std::uint8_t* codes, std::int64_t rows, std::int6
   return all;
 }
 
+// Eight results; the low halves of i32 lanes are gathered for i16, which wraps like a cast.
+void write(std::int16_t* out, std::int64_t n, __m256i v) {
+  const __m256i low = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                       0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m128i eight =
+      _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, low), _MM_SHUFFLE(3, 1, 2, 0)));
+  if (n >= 8) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), eight);
+  std::int16_t part[8];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(part), eight);
+  std::memcpy(out, part, static_cast<std::size_t>(n) * sizeof(std::int16_t));
+}
+
+void write(std::int32_t* out, std::int64_t n, __m256i v) {
+  if (n >= 8) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), v);
+  std::int32_t part[8];
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(part), v);
+  std::memcpy(out, part, static_cast<std::size_t>(n) * sizeof(std::int32_t));
+}
+
+// The first n of eight 32-bit numbers, 1 ≤ n.
+__m256i read(const void* x, std::int64_t n) {
+  if (n >= 8) return _mm256_loadu_si256(static_cast<const __m256i*>(x));
+  std::int32_t part[8] = {};
+  std::memcpy(part, x, static_cast<std::size_t>(n) * sizeof(std::int32_t));
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(part));
+}
+
+// The copy keeps the compiler from reading the fields again after each store.
+template <class Out>
+void store(const TileStore<Out>& tile_store) {
+  const TileStore<Out> t = tile_store;
+  const __m256i factor = _mm256_set1_epi32(t.factor);
+  for (int c = 0; c < t.columns; c += 8) {
+    const int n = t.columns - c;
+    const __m256i offset = read(t.offsets + c, n);
+    for (int r = 0; r < t.rows; ++r) {
+      const __m256i sum = read(t.sums + r * t.nr + c, n);
+      write(t.out + r * t.stride + c, n, _mm256_sub_epi32(offset, _mm256_mullo_epi32(factor, sum)));
+    }
+  }
+}
+
 }  // namespace
 
 constinit const Bgemm bgemm_4x8_avx2 = {"bgemm_4x8_avx2", Isa::avx2, row_tile, group_tile* vector_lanes, 64,
                                         vector_lanes,     pack,      run};
 
 constinit const BitKernels bit_kernels_avx2 = {
-    Isa::avx2,  pack_signs,     unpack_signs, sign_forward, mask_backward, approx_sign_backward,
-    discretize, codes_to_float, pack_planes,
+    Isa::avx2,  pack_signs,     unpack_signs, sign_forward,        mask_backward,       approx_sign_backward,
+    discretize, codes_to_float, pack_planes,  store<std::int16_t>, store<std::int32_t>,
 };
 
 }  // namespace hardbit::cpu

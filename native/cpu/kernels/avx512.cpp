@@ -211,14 +211,47 @@ std::uint8_t pack_planes(const std::uint8_t* codes, std::int64_t rows, std::int6
   return static_cast<std::uint8_t>(all | all >> 8);
 }
 
+void write(std::int16_t* out, __m256i v) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm256_cvtepi32_epi16(v));
+}
+void write(std::int32_t* out, __m256i v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), v); }
+void write(std::int16_t* out, __mmask8 lanes, __m256i v) {
+  _mm_mask_storeu_epi16(out, lanes, _mm256_cvtepi32_epi16(v));
+}
+void write(std::int32_t* out, __mmask8 lanes, __m256i v) { _mm256_mask_storeu_epi32(out, lanes, v); }
+
+// Eight columns at a time, as tile() wrote them: a wider load would wait for two stores to reach the cache.
+// The copy keeps the compiler from reading the fields again after each store.
+template <class Out>
+void store(const TileStore<Out>& tile_store) {
+  const TileStore<Out> t = tile_store;
+  const __m256i factor = _mm256_set1_epi32(t.factor);
+  for (int r = 0; r < t.rows; ++r) {
+    const std::uint32_t* sums = t.sums + r * t.nr;
+    Out* out = t.out + r * t.stride;
+    int c = 0;
+    for (; c + 8 <= t.columns; c += 8) {
+      const __m256i sum = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums + c));
+      const __m256i offset = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(t.offsets + c));
+      write(out + c, _mm256_sub_epi32(offset, _mm256_mullo_epi32(factor, sum)));
+    }
+    if (c < t.columns) {
+      const auto lanes = static_cast<__mmask8>(lanes16(t.columns - c));
+      const __m256i sum = _mm256_maskz_loadu_epi32(lanes, sums + c);
+      const __m256i offset = _mm256_maskz_loadu_epi32(lanes, t.offsets + c);
+      write(out + c, lanes, _mm256_sub_epi32(offset, _mm256_mullo_epi32(factor, sum)));
+    }
+  }
+}
+
 }  // namespace
 
 constinit const Bgemm bgemm_8x24_avx512 = {
     "bgemm_8x24_avx512", Isa::avx512, row_tile, group_tile* vector_lanes, 64, vector_lanes, pack, run};
 
 constinit const BitKernels bit_kernels_avx512 = {
-    Isa::avx512,          pack_signs, unpack_signs,   sign_forward, mask_backward,
-    approx_sign_backward, discretize, codes_to_float, pack_planes,
+    Isa::avx512, pack_signs,     unpack_signs, sign_forward,        mask_backward,       approx_sign_backward,
+    discretize,  codes_to_float, pack_planes,  store<std::int16_t>, store<std::int32_t>,
 };
 
 }  // namespace hardbit::cpu

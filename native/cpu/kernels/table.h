@@ -62,6 +62,20 @@ struct Bgemm {
 /// No row of the table has a larger mr·nr.
 inline constexpr int max_tile = 8 * 32;
 
+/// What becomes of a tile of sums: out[r·stride + c] = offsets[c] − factor·sums[r·nr + c], r < rows, c <
+/// columns. Wraps around where Out does not hold the result.
+template <class Out>
+struct TileStore {
+  const std::uint32_t* sums;
+  int nr;
+  int rows;
+  int columns;
+  const std::int32_t* offsets;
+  std::int32_t factor;
+  Out* out;
+  std::int64_t stride;
+};
+
 /// The elementwise kernels of one ISA. Bits are rows of words(columns) 64-bit words, least significant bit
 /// first; kernels that write bits write whole words, padding bits zero.
 struct BitKernels {
@@ -86,6 +100,8 @@ struct BitKernels {
   /// codes; bits of a code above the highest plane are left out.
   std::uint8_t (*pack_planes)(const std::uint8_t* codes, std::int64_t rows, std::int64_t columns, int bits,
                               std::uint64_t* planes);
+  void (*store_i16)(const TileStore<std::int16_t>& store);
+  void (*store_i32)(const TileStore<std::int32_t>& store);
 };
 
 /// Every row this build has, whether or not this CPU can run it.

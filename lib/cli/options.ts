@@ -1,0 +1,91 @@
+import { type Command, Option } from 'commander';
+import { HardbitError, requireName } from '../errors.js';
+
+function invalid(message: string): HardbitError {
+  return new HardbitError('ERR_HARDBIT_ARGUMENT', message);
+}
+
+/** A parser of whole numbers from `low` up, for an option named in the sentence. */
+export function wholeNumber(name: string, low: number): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text.trim()) ? Number(text) : Number.NaN;
+    if (!Number.isSafeInteger(value) || value < low) {
+      throw invalid(`${name} is '${text}'; expected a whole number, at least ${low}.`);
+    }
+    return value;
+  };
+}
+
+/** A parser of numbers; what range they need is checked where they are used. */
+export function anyNumber(name: string): (text: string) => number {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (!Number.isFinite(value)) throw invalid(`${name} is '${text}'; expected a number.`);
+    return value;
+  };
+}
+
+export function addJson(command: Command): Command {
+  return command.option('--json', 'print one JSON document on standard output and nothing else there');
+}
+
+const devices = ['cpu', 'cuda'] as const;
+
+export function addDevice(command: Command): Command {
+  return command.addOption(
+    new Option('--device <name>', 'cpu or cuda').env('HARDBIT_DEVICE').default('cpu'),
+  );
+}
+
+/**
+ * Checks that the device asked for is there.
+ *
+ * @throws ERR_HARDBIT_UNKNOWN_NAME with the nearest known one; ERR_HARDBIT_NO_CUDA
+ */
+export async function requireDevice(name: string): Promise<void> {
+  if (requireName('device', name, devices) === 'cpu') return;
+  const { runtimeInfo } = await import('../tensor/runtime.js');
+  const { cuda } = runtimeInfo();
+  const reason = cuda.built ? 'this machine shows no CUDA device' : 'this build of hardbit has no CUDA support';
+  throw new HardbitError('ERR_HARDBIT_NO_CUDA', `CUDA was asked for, but ${reason}; use --device cpu.`);
+}
+
+/** The options of attacks, as commander leaves them. */
+export interface AttackFlags {
+  readonly steps?: number;
+  readonly stepSize?: string;
+  readonly alpha?: string;
+  readonly restarts?: number;
+  readonly randomStart: boolean;
+}
+
+export function addAttackFlags(command: Command): Command {
+  return command
+    .option('--steps <n>', 'gradient steps (default: pgd 20, bim 10)', wholeNumber('--steps', 1))
+    .option('--step-size <size>', 'size of a step, as 0.01 or 2/255 (default: 2.5·ε/steps)')
+    .option('--alpha <size>', "size of R-FGSM's random step (default: ε/2)")
+    .option('--restarts <n>', 'random starts of which each image keeps its worst (default: 1)', wholeNumber('--restarts', 1))
+    .option('--no-random-start', 'start pgd from the image itself');
+}
+
+/** An attack from its flags; those not given take the attack's defaults. */
+export async function attackFrom(name: string, epsilon: number, flags: AttackFlags, targeted?: boolean) {
+  const { parseEpsilon, resolveAttack } = await import('../evaluation/attack-options.js');
+  const size = (flag: string, text: string | undefined): number | undefined => {
+    if (text === undefined) return undefined;
+    try {
+      return parseEpsilon(text);
+    } catch {
+      throw invalid(`${flag} is '${text}'; expected a number in [0, 1] such as 0.01 or 2/255.`);
+    }
+  };
+  return resolveAttack(name, {
+    epsilon,
+    steps: flags.steps,
+    stepSize: size('--step-size', flags.stepSize),
+    alpha: size('--alpha', flags.alpha),
+    restarts: flags.restarts,
+    randomStart: flags.randomStart ? undefined : false,
+    targeted,
+  });
+}

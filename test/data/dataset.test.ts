@@ -1,0 +1,138 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import {
+  createDataset,
+  type Dataset,
+  epochOrder,
+  shuffledBatch,
+  takeFirst,
+  toFloatImages,
+} from '../../lib/data/dataset.js';
+import { native } from '../../lib/native.js';
+import { scope } from '../../lib/tensor/scope.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
+import { failure } from '../support/failure.js';
+
+/** n images of 1×2×1: pixels (i mod 256, 255 − i mod 256), label i mod 10. */
+function numbered(n: number, dtype: 'u8' | 'f32' = 'u8'): Dataset {
+  const bytes = Uint8Array.from({ length: 2 * n }, (_, i) => (i % 2 === 0 ? i / 2 : 255 - (i - 1) / 2));
+  const pixels = dtype === 'u8' ? bytes : Float32Array.from(bytes, (k) => k / 255);
+  return createDataset(
+    'numbered',
+    10,
+    Tensor.from(dtype, [n, 1, 2, 1], pixels),
+    Tensor.from(
+      'i32',
+      [n],
+      Int32Array.from({ length: n }, (_, i) => i % 10),
+    ),
+  );
+}
+
+const live = () => native().memory().liveTensors;
+
+describe('datasets', () => {
+  let before: number;
+  beforeEach(() => {
+    before = live();
+  });
+  afterEach(() => {
+    expect(live()).to.equal(before);
+  });
+
+  it('describe their tensors, and refuse those that do not fit', () => {
+    const dataset = numbered(3);
+    expect(dataset.imageShape).to.deep.equal([1, 2, 1]);
+    expect(dataset.size).to.equal(3);
+    dataset.dispose();
+    scope(() => {
+      const images = Tensor.from('u8', [2, 1, 1, 1]);
+      const labels = Tensor.from('i32', [2]);
+      const code = (x: Tensor, y: Tensor) => failure(() => createDataset('d', 10, x, y)).code;
+      expect(code(Tensor.from('u8', [2, 1]), labels)).to.equal('ERR_HARDBIT_SHAPE');
+      expect(code(Tensor.from('i32', [2, 1, 1, 1]), labels)).to.equal('ERR_HARDBIT_DTYPE');
+      expect(code(images, Tensor.from('i32', [3]))).to.equal('ERR_HARDBIT_SHAPE');
+      expect(code(images, Tensor.from('i32', [2, 1]))).to.equal('ERR_HARDBIT_SHAPE');
+      expect(code(images, Tensor.from('u8', [2]))).to.equal('ERR_HARDBIT_DTYPE');
+    });
+  });
+
+  it('give their first examples, which outlive them', () => {
+    const dataset = numbered(5);
+    const first = takeFirst(dataset, 2);
+    dataset.dispose();
+    expect([...first.images.read()]).to.deep.equal([0, 255, 1, 254]);
+    expect([...first.labels.read()]).to.deep.equal([0, 1]);
+    expect(first.size).to.equal(2);
+    for (const n of [0, 3, -1, 1.5, Number.NaN]) {
+      const error = failure(() => takeFirst(first, n));
+      expect(error.code).to.equal('ERR_HARDBIT_ARGUMENT');
+      expect(error.message).to.contain('a whole number from 1 to 2');
+    }
+    first.dispose();
+  });
+
+  it('give float images as k/255, in a handle of their own', () => {
+    for (const dtype of ['u8', 'f32'] as const) {
+      const dataset = numbered(256, dtype);
+      const images = toFloatImages(dataset.images);
+      dataset.dispose();
+      expect(images.toFloat32Array()).to.deep.equal(
+        Float32Array.from({ length: 512 }, (_, i) => (i % 2 === 0 ? i / 2 : 255 - (i - 1) / 2) / 255),
+      );
+      images.dispose();
+    }
+    using words = Tensor.from('i32', [1]);
+    expect(failure(() => toFloatImages(words)).code).to.equal('ERR_HARDBIT_DTYPE');
+  });
+
+  it('are visited once an epoch, in an order given by seed and epoch', () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 200 }), fc.nat(), fc.nat(1000), (n, seed, epoch) =>
+        scope(() => {
+          const dataset = numbered(n);
+          const order = epochOrder(dataset, seed, epoch).toInt32Array();
+          expect([...order].sort((a, b) => a - b)).to.deep.equal([...Array(n).keys()]);
+          expect(epochOrder(dataset, seed, epoch).toInt32Array()).to.deep.equal(order);
+          if (n >= 50) {
+            expect(epochOrder(dataset, seed, epoch + 1).toInt32Array()).not.to.deep.equal(order);
+            expect(epochOrder(dataset, seed + 1, epoch).toInt32Array()).not.to.deep.equal(order);
+          }
+          dataset.dispose();
+        }),
+      ),
+    );
+  });
+
+  it('come in batches whose images, labels and indices belong together, and cover everything once', () => {
+    for (const dtype of ['u8', 'f32'] as const) {
+      const dataset = numbered(25, dtype);
+      const order = epochOrder(dataset, 1, 2);
+      const seen: number[] = [];
+      for (let begin = 0; begin < 25; begin += 10) {
+        const { images, labels, indices } = shuffledBatch(dataset, order, begin, Math.min(begin + 10, 25));
+        const rows = images.toFloat32Array();
+        expect(images.shape).to.deep.equal([Math.min(10, 25 - begin), 1, 2, 1]);
+        indices.toInt32Array().forEach((index, row) => {
+          expect(labels.toInt32Array()[row]).to.equal(index % 10);
+          expect(rows[2 * row]).to.equal(Math.fround(index / 255));
+          seen.push(index);
+        });
+        for (const tensor of [images, labels, indices]) tensor.dispose();
+      }
+      expect(seen).to.deep.equal([...order.toInt32Array()]);
+      for (const [begin, end] of [
+        [0, 26],
+        [3, 3],
+        [-1, 2],
+        [0.5, 2],
+      ] as const) {
+        expect(failure(() => shuffledBatch(dataset, order, begin, end)).code).to.equal(
+          'ERR_HARDBIT_ARGUMENT',
+        );
+      }
+      order.dispose();
+      dataset.dispose();
+    }
+  });
+});

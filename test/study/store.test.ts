@@ -1,0 +1,84 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { decodeBits, encodeBits, StudyStore } from '../../lib/study/store.js';
+
+const study = { preset: 'quick', seeds: 1, hash: 'abc' };
+
+describe("a study's folder", () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'hardbit-store-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  const opening = (resume: boolean, plan = study) => () => StudyStore.open(folder, plan, resume);
+
+  it('is made where it is missing and may be empty', () => {
+    expect(existsSync(StudyStore.open(join(folder, 'a', 'b'), study, false).path('study.json'))).to.equal(true);
+    rmSync(join(folder, 'a'), { recursive: true });
+    expect(opening(true)).to.not.throw();
+  });
+
+  it('is not taken from other files', () => {
+    writeFileSync(join(folder, 'letter.txt'), 'x');
+    for (const resume of [false, true]) {
+      expect(opening(resume)).to.throw('holds no study').with.property('code', 'ERR_HARDBIT_RESUME');
+    }
+    expect(readFileSync(join(folder, 'letter.txt'), 'utf8')).to.equal('x');
+  });
+
+  it('is continued only on request, and only by an equal plan', () => {
+    opening(false)();
+    expect(opening(false)).to.throw('--resume').with.property('code', 'ERR_HARDBIT_RESUME');
+    expect(opening(true, { ...study, hash: 'def' })).to.throw('another plan').with.property('code', 'ERR_HARDBIT_RESUME');
+    expect(opening(true)).to.not.throw();
+  });
+
+  it('is not continued where study.json is damaged', () => {
+    opening(false)();
+    writeFileSync(join(folder, 'study.json'), '{"schema":');
+    expect(opening(true)).to.throw('damaged').with.property('code', 'ERR_HARDBIT_RESUME');
+  });
+
+  it('loses what a killed process left half-written', () => {
+    opening(false)();
+    const left = join(folder, 'cells', '.hardbit-123-0a0b0c.tmp');
+    writeFileSync(left, 'half');
+    opening(true)();
+    expect(existsSync(left)).to.equal(false);
+  });
+
+  it('gives back what was kept, and nothing where a byte is wrong or missing', () => {
+    const store = StudyStore.open(folder, study, false);
+    const schema = z.strictObject({ a: z.number(), b: z.string() });
+    store.write('cells/x.json', schema, { a: 0.1, b: 'ä' });
+    expect(store.read('cells/x.json', schema)).to.deep.equal({ a: 0.1, b: 'ä' });
+    expect(store.read('cells/y.json', schema)).to.equal(null);
+    expect(store.read('cells/x.json', z.strictObject({ a: z.number() }))).to.equal(null);
+    const path = store.path('cells/x.json');
+    const whole = readFileSync(path);
+    for (let length = 0; length < whole.length - 1; length++) {
+      writeFileSync(path, whole.subarray(0, length));
+      expect(store.read('cells/x.json', schema), `cut at ${length}`).to.equal(null);
+    }
+    const text = whole.toString().replace('0.1', '0.2');
+    writeFileSync(path, text);
+    expect(store.read('cells/x.json', schema)).to.equal(null);
+  });
+
+  it('keeps flags as bits', () => {
+    fc.assert(
+      fc.property(fc.array(fc.integer({ min: 0, max: 1 }), { maxLength: 70 }), (flags) => {
+        const text = encodeBits(Uint8Array.from(flags));
+        expect([...(decodeBits(text, flags.length) ?? [])]).to.deep.equal(flags);
+        expect(decodeBits(text, flags.length + 8)).to.equal(null);
+      }),
+    );
+    expect(decodeBits(encodeBits(Uint8Array.of(1, 1, 1)), 2)).to.equal(null);
+    expect(decodeBits('!', 8)).to.equal(null);
+  });
+});
