@@ -89,7 +89,7 @@ export function readTrainConfig(path: string): TrainConfig {
 /** `readTrainConfig` on text. */
 export function parseTrainConfig(source: string, path: string): TrainConfig {
   const lines = new LineCounter();
-  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(source, { lineCounter: lines, prettyErrors: false, logLevel: 'error' });
   const at = (offset: number | undefined): string => {
     if (offset === undefined) return '';
     const { line, col } = lines.linePos(offset);
@@ -100,7 +100,13 @@ export function parseTrainConfig(source: string, path: string): TrainConfig {
     const message = syntax.message.split('\n', 1)[0] as string;
     throw configError(path, at(syntax.pos[0]), `this is not YAML: ${message}`, syntax);
   }
-  const value: unknown = document.toJS() ?? {};
+  let value: unknown;
+  try {
+    value = document.toJS() ?? {};
+  } catch (error) {
+    // Aliases without an anchor, or too many of them.
+    throw configError(path, '', `this is not YAML: ${(error as Error).message.split('\n', 1)[0]}`, error);
+  }
   if (typeof value !== 'object' || Array.isArray(value)) {
     throw configError(path, at(0), `expected lines such as 'epochs: 3'; known keys: ${keys.join(', ')}`);
   }
@@ -110,8 +116,8 @@ export function parseTrainConfig(source: string, path: string): TrainConfig {
   const places = new Map<string, { key: number | undefined; value: number | undefined }>();
   const { contents } = document;
   if (contents !== null && 'items' in contents) {
-    for (const item of contents.items as { key: Ranged; value: Ranged | null }[]) {
-      places.set(String(item.key.value), { key: item.key.range?.[0], value: item.value?.range?.[0] });
+    for (const { key, value } of contents.items as { key: Ranged | null; value: Ranged | null }[]) {
+      places.set(String(key?.value), { key: key?.range?.[0], value: value?.range?.[0] });
     }
   }
   const problems = parsed.error.issues.flatMap((issue) =>

@@ -1,5 +1,6 @@
 #include "ops/batch_norm.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 

@@ -1,5 +1,6 @@
 #include "ops/dense.h"
 
+#include <array>
 #include <cmath>
 #include <thread>
 

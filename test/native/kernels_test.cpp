@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <ostream>
 #include <set>
 
 #include "bit_cases.h"
@@ -10,6 +11,11 @@
 // Every row of the kernel tables against scalar loops, on raw buffers that end at a guard page.
 
 namespace hardbit::cpu {
+
+// For GoogleTest's messages.
+void PrintTo(const Bgemm& row, std::ostream* stream) { *stream << row.name; }
+void PrintTo(const BitKernels& row, std::ostream* stream) { *stream << name(row.isa); }
+
 namespace {
 
 using test::Guarded;

@@ -1,5 +1,6 @@
 #include "ops/loss.h"
 
+#include <array>
 #include <cmath>
 #include <limits>
 
