@@ -72,7 +72,7 @@ fi
 
 if ! cmp -s package-lock.json node_modules/.hardbit-lock; then
   echo "bootstrap: installing npm packages"
-  HARDBIT_SKIP_BUILD=1 npm ci --no-audit --no-fund --loglevel=error
+  HARDBIT_SKIP_BUILD=1 npm ci --no-audit --no-fund --loglevel=error >/dev/null
   cp package-lock.json node_modules/.hardbit-lock
 fi
 

@@ -386,15 +386,15 @@ function together(index: FactIndex): ClaimRecord {
   );
 }
 
-/** Where, of the naturally trained networks with fewer than 8 bits, the multi-step attack costs most beyond FGSM. */
+/** Where in the grid the multi-step attack costs most beyond the single-step one. */
 function widestGap(
   index: FactIndex,
-  discretized: readonly Variant[],
+  variants: readonly Variant[],
   threat: AttackThreat,
   single: AttackKind,
   multi: AttackKind,
 ): { readonly gap: number; readonly variant: Variant; readonly epsilon: number; readonly losses: readonly [number, number] } | undefined {
-  const gaps = discretized.flatMap((variant) =>
+  const gaps = variants.flatMap((variant) =>
     index.epsilons(threat, multi).flatMap((epsilon) => {
       const one = index.worst(variant, threat, single, epsilon);
       const many = index.worst(variant, threat, multi, epsilon);
@@ -418,14 +418,8 @@ function multiStepVerdict(
   const trained = index.find(model, recipe, 2, 'adversarial');
   const trainedEight = index.find(model, recipe, 8, 'adversarial');
   if (natural === undefined || trained === undefined || trainedEight === undefined) return undefined;
-  const discretized = index.variants.filter(
-    (variant) =>
-      variant.model === model &&
-      variant.recipe === recipe &&
-      variant.training.kind === 'natural' &&
-      variant.inputBits < 8,
-  );
-  const widest = widestGap(index, discretized, threat, single, multi);
+  const grid = index.variants.filter((variant) => variant.model === model && variant.recipe === recipe);
+  const widest = widestGap(index, grid, threat, single, multi);
   const overNatural = compare(index, trained, natural, threat, multi);
   const overEight = compare(index, trained, trainedEight, threat, multi);
   if (widest === undefined || overNatural.length === 0 || overEight.length === 0) return undefined;
@@ -437,8 +431,8 @@ function multiStepVerdict(
     threatModel: threat,
     verdict: verdict(breaks && better[0] && better[1]),
     measured:
-      `${multi.label} costs naturally trained discretized networks up to ${points(widest.gap)} points more than ${single.label} ` +
-      `(${points(widest.losses[1])} against ${points(widest.losses[0])}, ${widest.variant.inputBits} bit, ε = ${epsilonText(widest.epsilon)})` +
+      `${multi.label} costs up to ${points(widest.gap)} points more than ${single.label} ` +
+      `(${points(widest.losses[1])} against ${points(widest.losses[0])}, ${networkText(widest.variant)}, ε = ${epsilonText(widest.epsilon)})` +
       `${breaks ? '' : ', less than 20'}; ` +
       `under ${multi.label} the adversarially trained 2-bit network ${better[0] ? 'beats' : 'does not beat'} the natural 2-bit one ` +
       `(${comparisonText(overNatural)}) and ${better[1] ? 'beats' : 'does not beat'} the trained 8-bit one ` +
@@ -481,7 +475,7 @@ function multiStep(index: FactIndex): ClaimRecord {
     5,
     'Multi-step attacks break discretization alone',
     'Multi-step attacks break discretization alone; discretization with adversarial training is the better defence.',
-    'For a naturally trained network with fewer than 8 bits, the adversarial loss under PGD exceeds that under FGSM by at least 20 points somewhere in the grid; and under PGD the adversarially trained 2-bit network beats both the natural 2-bit and the adversarially trained 8-bit one (paired over images, 95 % confidence interval above 0 at some ε and below 0 at none).',
+    'The adversarial loss under PGD exceeds that under FGSM by at least 20 points somewhere in the grid; and under PGD the adversarially trained 2-bit network beats both the natural 2-bit and the adversarially trained 8-bit one (paired over images, 95 % confidence interval above 0 at some ε and below 0 at none).',
     verdicts,
   );
 }

@@ -35,7 +35,10 @@ void relu(const float* x, float* y, std::int64_t n) {
 }
 
 void relu_backward(const float* dy, const float* y, float* dx, std::int64_t n) {
-  each(n, [=](std::int64_t i) { dx[i] = y[i] > 0 ? dy[i] : 0.0F; });
+  each(n, [=](std::int64_t i) {
+    const float gradient = dy[i];  // loaded in any case: a load under a condition does not vectorise
+    dx[i] = y[i] > 0 ? gradient : 0.0F;
+  });
 }
 
 }  // namespace hardbit::cpu
