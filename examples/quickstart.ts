@@ -21,6 +21,8 @@ await fit(model, mnist.train, {
 for (const epsilon of [0.1, 0.2]) {
   const attack = attacks.resolveAttack('pgd', { epsilon, steps: 20 });
   const { cleanAccuracy, adversarialLoss } = await evaluateAttack(model, mnist.test, attack, { seed: 1 });
-  console.log(`ε ${epsilon}: clean ${(100 * cleanAccuracy).toFixed(1)} %, lost to PGD-20 ${(100 * adversarialLoss).toFixed(1)} points`);
+  console.log(
+    `ε ${epsilon}: clean ${(100 * cleanAccuracy).toFixed(1)} %, lost to PGD-20 ${(100 * adversarialLoss).toFixed(1)} points`,
+  );
 }
 models.saveModel(model, 'net.safetensors');

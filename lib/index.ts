@@ -15,7 +15,7 @@ export { evaluateTransfer } from './evaluation/transfer.js';
 export * as models from './models/registry.js';
 export type { MemoryInfo, NativeInfo } from './native.js';
 export { adam, type OptimizerSpec, sgd } from './optim/optimizer.js';
-export { info, memory } from './runtime.js';
+export { memoryInfo, runtimeInfo } from './tensor/runtime.js';
 export { keep, scope } from './tensor/scope.js';
 export { type DType, Tensor, type TensorData } from './tensor/tensor.js';
 export { type FitOptions, type FitProgress, type FitResult, fit } from './training/fit.js';

@@ -15,7 +15,7 @@ function firstError(output) {
   return (complaint?.[1] ?? 'the build of the native core failed')
     .trim()
     .replace(/\s*\n\s*/g, ' ')
-    .replace(/\.$/, '');
+    .replace(/[.:]$/, '');
 }
 
 if (!process.env.HARDBIT_SKIP_BUILD) {

@@ -5,4 +5,5 @@ import { join, resolve } from 'node:path';
 import { jsonSchemas, schemaText } from '../lib/study/json-schema.ts';
 
 const docs = resolve(import.meta.dirname, '..', 'docs');
-for (const [name, schema] of Object.entries(jsonSchemas())) writeFileSync(join(docs, name), schemaText(schema));
+for (const [name, schema] of Object.entries(jsonSchemas()))
+  writeFileSync(join(docs, name), schemaText(schema));

@@ -1,7 +1,15 @@
 import type { Command } from 'commander';
-import { interruptible } from './interrupt.js';
 import { figuresOf, modeText } from './evaluate.js';
-import { type AttackFlags, addAttackFlags, addDevice, addJson, attackFrom, requireDevice, wholeNumber } from './options.js';
+import { interruptible } from './interrupt.js';
+import {
+  type AttackFlags,
+  addAttackFlags,
+  addDevice,
+  addJson,
+  attackFrom,
+  requireDevice,
+  wholeNumber,
+} from './options.js';
 import { bar, clearProgress, fixed, percent, print, printJson, progress } from './terminal.js';
 
 interface Flags extends AttackFlags {
@@ -23,9 +31,14 @@ export function addAttack(program: Command): void {
       addAttackFlags(
         program
           .command('attack')
-          .description('Attack images of your own with the gradients of a network, and write the attacked images.')
+          .description(
+            'Attack images of your own with the gradients of a network, and write the attacked images.',
+          )
           .argument('<model>', 'model file (.safetensors)')
-          .requiredOption('--images <file>', '.npy of float32 in [0, 1] or uint8: N×H×W×C, N×H×W or N×(H·W·C)')
+          .requiredOption(
+            '--images <file>',
+            '.npy of float32 in [0, 1] or uint8: N×H×W×C, N×H×W or N×(H·W·C)',
+          )
           .requiredOption('--labels <file>', '.npy of integers, N')
           .option('--targets <file>', '.npy of integers, N: the class each image shall reach')
           .requiredOption('--attack <name>', 'fgsm, r-fgsm, bim or pgd')
@@ -70,7 +83,8 @@ export function addAttack(program: Command): void {
           signal,
           targets: targets ?? undefined,
           keepAdversarial: true,
-          onProgress: ({ done, total }) => progress(`${spec.name} ${bar(done / total)} ${done} of ${total} images`),
+          onProgress: ({ done, total }) =>
+            progress(`${spec.name} ${bar(done / total)} ${done} of ${total} images`),
         }),
     );
     clearProgress();

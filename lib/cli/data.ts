@@ -59,7 +59,14 @@ export function addData(program: Command): void {
     const { train, test, sha256 } = splits;
     const path = (await listDatasets()).find((each) => each.name === name)?.path ?? null;
     if (json === true) {
-      printJson({ name, path, trainExamples: train.size, testExamples: test.size, classes: train.classes, sha256 });
+      printJson({
+        name,
+        path,
+        trainExamples: train.size,
+        testExamples: test.size,
+        classes: train.classes,
+        sha256,
+      });
     } else {
       print(`${name}: ${train.size} training and ${test.size} test images, verified, in ${path}.`);
     }

@@ -2,7 +2,15 @@ import type { Command } from 'commander';
 import type { AttackEvaluation } from '../evaluation/attack.js';
 import type { GradientMode } from '../models/registry.js';
 import { interruptible } from './interrupt.js';
-import { type AttackFlags, addAttackFlags, addDevice, addJson, attackFrom, requireDevice, wholeNumber } from './options.js';
+import {
+  type AttackFlags,
+  addAttackFlags,
+  addDevice,
+  addJson,
+  attackFrom,
+  requireDevice,
+  wholeNumber,
+} from './options.js';
 import { bar, clearProgress, fixed, percent, print, printJson, progress, table } from './terminal.js';
 
 interface Flags extends AttackFlags {
@@ -57,7 +65,9 @@ export function addEvaluate(program: Command): void {
       addAttackFlags(
         program
           .command('evaluate')
-          .description('Measure accuracy, clean and under a white-box attack, on the test images of a dataset.')
+          .description(
+            'Measure accuracy, clean and under a white-box attack, on the test images of a dataset.',
+          )
           .argument('<model>', 'model file (.safetensors)')
           .option('--dataset <name>', 'dataset', 'mnist')
           .option('--attack <name>', 'fgsm, r-fgsm, bim or pgd; clean accuracy alone without it')
@@ -105,7 +115,8 @@ export function addEvaluate(program: Command): void {
                 seed: flags.seed,
                 signal,
                 cleanCorrect: clean.correct,
-                onProgress: ({ done, total }) => progress(`${doing} ${bar(done / total)} ${done} of ${total} images`),
+                onProgress: ({ done, total }) =>
+                  progress(`${doing} ${bar(done / total)} ${done} of ${total} images`),
               }),
             );
           }
@@ -132,7 +143,15 @@ export function addEvaluate(program: Command): void {
 
 function evaluationTable(attacks: readonly AttackEvaluation[]): string {
   const first = attacks[0] as AttackEvaluation;
-  const head = ['attack', 'ε', 'accuracy', 'adversarial\nloss, points', 'flippable\npixels', 'zero\ngradients', 'gradient mode'];
+  const head = [
+    'attack',
+    'ε',
+    'accuracy',
+    'adversarial\nloss, points',
+    'flippable\npixels',
+    'zero\ngradients',
+    'gradient mode',
+  ];
   const rows = attacks.map((each) => [
     each.attack.name,
     String(Number(each.epsilon.toPrecision(4))),

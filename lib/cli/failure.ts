@@ -5,7 +5,11 @@ import { clearProgress, errorColors, printJson } from './terminal.js';
 /** What the shell is told. */
 export const exitCodes = { ok: 0, failed: 1, usage: 2, interrupted: 130 } as const;
 
-const usageCodes: readonly string[] = ['ERR_HARDBIT_ARGUMENT', 'ERR_HARDBIT_UNKNOWN_NAME', 'ERR_HARDBIT_CONFIG'];
+const usageCodes: readonly string[] = [
+  'ERR_HARDBIT_ARGUMENT',
+  'ERR_HARDBIT_UNKNOWN_NAME',
+  'ERR_HARDBIT_CONFIG',
+];
 
 interface Failure {
   readonly code: string;
@@ -42,7 +46,8 @@ function describe(error: unknown): Failure {
     return { code: error.code, message: error.message.replace(/\s*\n\s*/g, ' '), exitCode };
   }
   // A defect of hardbit, or something of the system that nobody foresaw.
-  const { code, message } = error instanceof Error ? (error as NodeJS.ErrnoException) : { message: String(error) };
+  const { code, message } =
+    error instanceof Error ? (error as NodeJS.ErrnoException) : { message: String(error) };
   return {
     code: code ?? 'ERR_UNEXPECTED',
     message: `${sentence(`unexpected failure: ${message.split('\n', 1)[0]}`)} Set HARDBIT_DEBUG=1 to see where.`,

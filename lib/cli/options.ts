@@ -32,9 +32,7 @@ export function addJson(command: Command): Command {
 const devices = ['cpu', 'cuda'] as const;
 
 export function addDevice(command: Command): Command {
-  return command.addOption(
-    new Option('--device <name>', 'cpu or cuda').env('HARDBIT_DEVICE').default('cpu'),
-  );
+  return command.addOption(new Option('--device <name>', 'cpu or cuda').env('HARDBIT_DEVICE').default('cpu'));
 }
 
 /**
@@ -46,7 +44,9 @@ export async function requireDevice(name: string): Promise<void> {
   if (requireName('device', name, devices) === 'cpu') return;
   const { runtimeInfo } = await import('../tensor/runtime.js');
   const { cuda } = runtimeInfo();
-  const reason = cuda.built ? 'this machine shows no CUDA device' : 'this build of hardbit has no CUDA support';
+  const reason = cuda.built
+    ? 'this machine shows no CUDA device'
+    : 'this build of hardbit has no CUDA support';
   throw new HardbitError('ERR_HARDBIT_NO_CUDA', `CUDA was asked for, but ${reason}; use --device cpu.`);
 }
 
@@ -64,7 +64,11 @@ export function addAttackFlags(command: Command): Command {
     .option('--steps <n>', 'gradient steps (default: pgd 20, bim 10)', wholeNumber('--steps', 1))
     .option('--step-size <size>', 'size of a step, as 0.01 or 2/255 (default: 2.5·ε/steps)')
     .option('--alpha <size>', "size of R-FGSM's random step (default: ε/2)")
-    .option('--restarts <n>', 'random starts of which each image keeps its worst (default: 1)', wholeNumber('--restarts', 1))
+    .option(
+      '--restarts <n>',
+      'random starts of which each image keeps its worst (default: 1)',
+      wholeNumber('--restarts', 1),
+    )
     .option('--no-random-start', 'start pgd from the image itself');
 }
 

@@ -21,7 +21,10 @@ export function addPredict(program: Command): void {
         .argument('<model>', 'model file (.safetensors)')
         .requiredOption('--images <file>', '.npy of float32 in [0, 1] or uint8: N×H×W×C, N×H×W or N×(H·W·C)')
         .option('--logits <file>', 'write the logits here: .npy of float32, N×classes')
-        .addHelpText('after', '\nExample:\n  hardbit predict model.safetensors --images x.npy --logits out.npy'),
+        .addHelpText(
+          'after',
+          '\nExample:\n  hardbit predict model.safetensors --images x.npy --logits out.npy',
+        ),
     ),
   ).action(async (path: string, flags: Flags) => {
     await requireDevice(flags.device);
@@ -49,7 +52,8 @@ export function addPredict(program: Command): void {
     if (flags.logits !== undefined) {
       writeFileAtomic(flags.logits, encodeNpy({ dtype: 'f32', shape: [n, model.classes], data: logits }));
     }
-    if (flags.json === true) printJson({ n, classes: model.classes, predictions, logits: flags.logits ?? null });
+    if (flags.json === true)
+      printJson({ n, classes: model.classes, predictions, logits: flags.logits ?? null });
     else {
       print(predictions.join('\n'));
       if (flags.logits !== undefined) note(`Logits of ${n} images: ${flags.logits}`);

@@ -11,7 +11,17 @@ import { addReport } from './report.js';
 import { addReproduce } from './reproduce.js';
 import { addTrain } from './train.js';
 
-const commands = [addInfo, addReproduce, addTrain, addEvaluate, addAttack, addPredict, addData, addReport, addBuild];
+const commands = [
+  addInfo,
+  addReproduce,
+  addTrain,
+  addEvaluate,
+  addAttack,
+  addPredict,
+  addData,
+  addReport,
+  addBuild,
+];
 
 const epilogue = `
 Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was finished is kept).

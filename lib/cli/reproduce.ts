@@ -22,7 +22,9 @@ function tell(event: StudyEvent): void {
   if (event.kind === 'estimate') {
     const { networks, tasks, keptNetworks, keptTasks } = event;
     const kept =
-      keptNetworks + keptTasks === 0 ? '' : ` ${keptNetworks} networks and ${keptTasks} attacks are finished already.`;
+      keptNetworks + keptTasks === 0
+        ? ''
+        : ` ${keptNetworks} networks and ${keptTasks} attacks are finished already.`;
     note(`${networks} networks, ${tasks} attacks.${kept} Estimated time: ${duration(event.seconds)}.`);
     return;
   }
@@ -35,7 +37,9 @@ export function addReproduce(program: Command): void {
     addDevice(
       program
         .command('reproduce')
-        .description('Repeat the study of the paper on a dataset: train, attack, judge the five claims, write a report.')
+        .description(
+          'Repeat the study of the paper on a dataset: train, attack, judge the five claims, write a report.',
+        )
         .argument('<dataset>', 'mnist')
         .option('--preset <name>', 'quick', 'quick')
         .requiredOption('--out <folder>', "the study's folder")

@@ -53,7 +53,9 @@ const marks: Readonly<Record<ClaimRecord['verdict'], string>> = {
 /** '2 of 4 white-box, 1 of 2 transfer' */
 function tally(claim: ClaimRecord): string {
   const parts = (['none', 'white-box', 'transfer'] as const).flatMap((threat) => {
-    const tested = claim.verdicts.filter((each) => each.threatModel === threat && each.verdict !== 'not tested');
+    const tested = claim.verdicts.filter(
+      (each) => each.threatModel === threat && each.verdict !== 'not tested',
+    );
     if (tested.length === 0) return [];
     const held = tested.filter((each) => each.verdict === 'holds').length;
     return [`${held} of ${tested.length}${threat === 'none' ? '' : ` ${threat}`}`];

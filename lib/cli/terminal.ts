@@ -39,7 +39,7 @@ export function progress(line: string): void {
   if (isDrawn && now - lastDrawn < REDRAW_MILLISECONDS) return;
   lastDrawn = now;
   isDrawn = true;
-  process.stderr.write(`\r\u001b[2K${[...line].slice(0, (process.stderr.columns ?? 80) - 1).join('')}`);
+  process.stderr.write(`\r\u001b[2K${[...line].slice(0, (process.stderr.columns || 80) - 1).join('')}`);
 }
 
 export function clearProgress(): void {
@@ -58,8 +58,20 @@ export function bar(fraction: number, width = 20): string {
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const none = Object.fromEntries(
     [
-      'top', 'top-mid', 'top-left', 'top-right', 'bottom', 'bottom-mid', 'bottom-left', 'bottom-right',
-      'left', 'left-mid', 'mid', 'mid-mid', 'right', 'right-mid',
+      'top',
+      'top-mid',
+      'top-left',
+      'top-right',
+      'bottom',
+      'bottom-mid',
+      'bottom-left',
+      'bottom-right',
+      'left',
+      'left-mid',
+      'mid',
+      'mid-mid',
+      'right',
+      'right-mid',
     ].map((name) => [name, '']),
   );
   const result = new Table({
@@ -79,7 +91,10 @@ export function pairs(entries: readonly (readonly [string, string])[]): string {
 }
 
 function trimRight(text: string): string {
-  return text.split('\n').map((line) => line.trimEnd()).join('\n');
+  return text
+    .split('\n')
+    .map((line) => line.trimEnd())
+    .join('\n');
 }
 
 /** 0.9432 → '94.3 %'. */

@@ -87,10 +87,17 @@ export function addTrain(program: Command): void {
       program
         .command('train')
         .description('Train a network and write it as one .safetensors file.')
-        .option('--config <file>', 'YAML with these settings under their names in camelCase; flags override it')
+        .option(
+          '--config <file>',
+          'YAML with these settings under their names in camelCase; flags override it',
+        )
         .option('--model <name>', 'architecture (default: mnist-fcn)')
         .option('--dataset <name>', 'dataset (default: mnist)')
-        .option('--bits <n>', 'bits a pixel of the input discretizer, 1 to 8 (default: 8)', wholeNumber('--bits', 1))
+        .option(
+          '--bits <n>',
+          'bits a pixel of the input discretizer, 1 to 8 (default: 8)',
+          wholeNumber('--bits', 1),
+        )
         .option('--recipe <name>', 'none (full precision) or bnn (default: none)')
         .option('--epochs <n>', 'passes over the training images (default: 3)', wholeNumber('--epochs', 1))
         .option('--batch-size <n>', 'images a step (default: 128)', wholeNumber('--batch-size', 2))
@@ -100,7 +107,11 @@ export function addTrain(program: Command): void {
         .option('--seed <n>', 'of weights, order and attacks (default: 1)', wholeNumber('--seed', 0))
         .option('--adversarial <attack>', 'train on images attacked so, e.g. fgsm')
         .option('--epsilon <size>', 'radius of that attack, as 0.2 or 8/255')
-        .option('--mix <x>', 'attacked fraction of each batch, above 0 and at most 1 (default: 0.5)', anyNumber('--mix'))
+        .option(
+          '--mix <x>',
+          'attacked fraction of each batch, above 0 and at most 1 (default: 0.5)',
+          anyNumber('--mix'),
+        )
         .option('--out <file>', 'write the network here')
         .option('--checkpoint <file>', "keep the training's state here while it runs")
         .option('--resume', 'go on from the checkpoint, where there is one')
@@ -118,13 +129,25 @@ export function addTrain(program: Command): void {
     const { adam, optimizerNames, scheduleNames, sgd } = await import('../training/options.js');
     const { requireName } = await import('../errors.js');
     const rate = settings.learningRate === undefined ? {} : { learningRate: settings.learningRate };
-    const optimizer = requireName('optimizer', settings.optimizer, optimizerNames) === 'adam' ? adam(rate) : sgd(rate);
+    const optimizer =
+      requireName('optimizer', settings.optimizer, optimizerNames) === 'adam' ? adam(rate) : sgd(rate);
     const schedule = requireName('schedule', settings.schedule, scheduleNames);
     const { createModel, saveModel } = await import('../models/registry.js');
     const { loadDataset } = await import('../data/registry.js');
     const { fit } = await import('../training/fit.js');
     const { evaluateClean } = await import('../evaluation/clean.js');
-    const { model: name, dataset, bits, recipe, epochs, batchSize, seed, adversarial, out, checkpoint } = settings;
+    const {
+      model: name,
+      dataset,
+      bits,
+      recipe,
+      epochs,
+      batchSize,
+      seed,
+      adversarial,
+      out,
+      checkpoint,
+    } = settings;
     using model = createModel(name, { inputBits: bits, recipe, seed });
     const interrupted =
       checkpoint === undefined
@@ -141,7 +164,8 @@ export function addTrain(program: Command): void {
           schedule,
           adversarial,
           signal,
-          checkpoint: checkpoint === undefined ? undefined : { path: checkpoint, everySteps: CHECKPOINT_STEPS },
+          checkpoint:
+            checkpoint === undefined ? undefined : { path: checkpoint, everySteps: CHECKPOINT_STEPS },
           resume: flags.resume ?? false,
           onProgress: ({ epoch, step, steps, loss, accuracy }) =>
             progress(
@@ -149,7 +173,15 @@ export function addTrain(program: Command): void {
             ),
         });
         clearProgress();
-        saveModel(model, out, { dataset, epochs, batchSize, optimizer, schedule, seed, adversarial: adversarial ?? null });
+        saveModel(model, out, {
+          dataset,
+          epochs,
+          batchSize,
+          optimizer,
+          schedule,
+          seed,
+          adversarial: adversarial ?? null,
+        });
         return { fitted, clean: await evaluateClean(model, data.test, { signal }) };
       } finally {
         data.train.dispose();

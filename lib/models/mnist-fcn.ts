@@ -31,7 +31,13 @@ export const mnistFcn: Architecture = {
         weightQuantizer: binary ? 'ste-sign' : null,
       });
       if (!last || binary) {
-        layers.push({ type: 'batch-norm', name: `batchnorm${i}`, features: outputs, epsilon: 1e-5, momentum: 0.1 });
+        layers.push({
+          type: 'batch-norm',
+          name: `batchnorm${i}`,
+          features: outputs,
+          epsilon: 1e-5,
+          momentum: 0.1,
+        });
       }
       if (!last) {
         layers.push(

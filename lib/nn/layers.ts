@@ -210,14 +210,7 @@ class BatchNorm implements Layer {
     const y =
       context.mode === 'train'
         ? batchNormTrain(tape, input, scale, this.#gamma.variable, this.#beta.variable, state)
-        : batchNormEval(
-            tape,
-            input,
-            scale,
-            this.#gamma.variable.value,
-            this.#beta.variable.value,
-            state,
-          );
+        : batchNormEval(tape, input, scale, this.#gamma.variable.value, this.#beta.variable.value, state);
     return { kind: 'real', variable: y };
   }
 
@@ -252,12 +245,13 @@ class Sign implements Layer {
       spec.quantizer,
       activationQuantizers.map((quantizer) => quantizer.name),
     );
-    this.#quantizer = activationQuantizers.find((quantizer) => quantizer.name === name) as ActivationQuantizer;
+    this.#quantizer = activationQuantizers.find(
+      (quantizer) => quantizer.name === name,
+    ) as ActivationQuantizer;
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
-    const gradient =
-      context.mode === 'train' ? this.#quantizer.trainingGradient : context.gradientMode.sign;
+    const gradient = context.mode === 'train' ? this.#quantizer.trainingGradient : context.gradientMode.sign;
     return { kind: 'signs', variable: this.#quantizer.forward(tape, toReal(tape, x), gradient) };
   }
 

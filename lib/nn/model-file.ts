@@ -125,7 +125,10 @@ function parseHeader(text: string | undefined, path: string): z.infer<typeof hea
  */
 function checkLayers(spec: ModelSpec, tensors: ReadonlyMap<string, SafetensorsEntry>, path: string): void {
   const wrong = (sentence: string): never => {
-    throw new HardbitError('ERR_HARDBIT_FORMAT', `The network in '${path}' does not fit together: ${sentence}.`);
+    throw new HardbitError(
+      'ERR_HARDBIT_FORMAT',
+      `The network in '${path}' does not fit together: ${sentence}.`,
+    );
   };
   const names = new Set<string>();
   let features = spec.inputShape.reduce((a, b) => a * b, 1);
@@ -141,7 +144,8 @@ function checkLayers(spec: ModelSpec, tensors: ReadonlyMap<string, SafetensorsEn
       if (weight === undefined || weight.shape[0] !== layer.outputs || weight.shape[1] !== layer.inputs) {
         wrong(`tensor '${layer.name}.weight' is not [${layer.outputs}, ${layer.inputs}]`);
       }
-      if (layer.inputs !== features) wrong(`layer '${layer.name}' takes ${layer.inputs} inputs and gets ${features}`);
+      if (layer.inputs !== features)
+        wrong(`layer '${layer.name}' takes ${layer.inputs} inputs and gets ${features}`);
       features = layer.outputs;
     }
     if (layer.type === 'batch-norm' && layer.features !== features) {
@@ -159,10 +163,13 @@ function checkLayers(spec: ModelSpec, tensors: ReadonlyMap<string, SafetensorsEn
  */
 export function loadModel(path: string): Model {
   const { tensors, metadata } = decodeSafetensors(readFile(path), path);
-  const { format: _format, library: _library, training: _training, seed, ...spec } = parseHeader(
-    metadata['hardbit'],
-    path,
-  );
+  const {
+    format: _format,
+    library: _library,
+    training: _training,
+    seed,
+    ...spec
+  } = parseHeader(metadata['hardbit'], path);
   checkLayers(spec, tensors, path);
   const model = new Model(spec, seed);
   try {
@@ -179,7 +186,10 @@ export function loadModel(path: string): Model {
         );
       }
       if (binary.has(name) && (entry.data as Int8Array).some((value) => value !== 1 && value !== -1)) {
-        throw new HardbitError('ERR_HARDBIT_FORMAT', `Tensor '${name}' of '${path}' holds values other than ±1.`);
+        throw new HardbitError(
+          'ERR_HARDBIT_FORMAT',
+          `Tensor '${name}' of '${path}' holds values other than ±1.`,
+        );
       }
       state.set(name, Float32Array.from(entry.data));
     }

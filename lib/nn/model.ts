@@ -1,8 +1,9 @@
 import { HardbitError } from '../errors.js';
-import { argmax } from '../ops/cross-entropy.js';
+import { argmax, softmaxCrossEntropy } from '../ops/cross-entropy.js';
+import { discretize } from '../ops/discretize.js';
 import { Tape, type Variable, variable } from '../ops/tape.js';
 import { scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
+import type { Tensor } from '../tensor/tensor.js';
 import {
   type Activation,
   type ForwardContext,
@@ -127,6 +128,37 @@ export class Model {
   /** Class numbers i32 [N]; the caller owns them. */
   predict(images: Tensor): Tensor {
     return scope(() => argmax(this.logits(images)));
+  }
+
+  /** What the network sees of images f32 in [0, 1]: codes 0 … 2^inputBits − 1, one a pixel channel, row-major. */
+  codes(images: Tensor): Uint8Array {
+    return scope(
+      () =>
+        discretize(new Tape(), variable(images, false), this.inputBits, 'exact').value.read() as Uint8Array,
+    );
+  }
+
+  /**
+   * Forward and backward pass in training mode on the mean cross-entropy of a batch: images f32 [B, H, W, C], labels
+   * i32 [B], B ≥ 2. Updates the running statistics; the caller owns the tensors.
+   *
+   * @returns logits f32 [B, classes], losses f32 [B], and the gradients in the order of `parameters`
+   */
+  trainingGradients(
+    images: Tensor,
+    labels: Tensor,
+  ): { readonly logits: Tensor; readonly losses: Tensor; readonly gradients: Tensor[] } {
+    return scope(() => {
+      const tape = new Tape();
+      const logits = this.forward(tape, variable(images, false), { mode: 'train' });
+      const { losses, gradient } = softmaxCrossEntropy(logits.value, labels, 1 / images.rows);
+      const gradients = tape.backward(
+        logits,
+        gradient,
+        this.parameters.map((parameter) => parameter.variable),
+      );
+      return { logits: logits.value, losses, gradients };
+    });
   }
 
   /** The network in evaluation mode as an attack sees it, differentiated by `mode`. */

@@ -8,7 +8,13 @@ import { Tensor } from '../tensor/tensor.js';
  * @param seed integer in [0, 2^53)
  * @param stream integer in [0, 2^32); one purpose, one stream
  */
-export function randomUniform(shape: readonly number[], low: number, high: number, seed: number, stream: number): Tensor {
+export function randomUniform(
+  shape: readonly number[],
+  low: number,
+  high: number,
+  seed: number,
+  stream: number,
+): Tensor {
   return new Tensor(native().randomUniform(shape, low, high, seed, stream));
 }
 

@@ -29,7 +29,10 @@ export const optimizerNames = ['adam', 'sgd'] as const;
 
 function requireRange(what: string, value: number, low: number, high: number): void {
   if (!(value >= low && value <= high)) {
-    throw new HardbitError('ERR_HARDBIT_ARGUMENT', `${what} is ${value}; expected a number from ${low} to ${high}.`);
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `${what} is ${value}; expected a number from ${low} to ${high}.`,
+    );
   }
 }
 
@@ -86,14 +89,13 @@ export class Optimizer {
     readonly spec: OptimizerSpec,
     readonly parameters: readonly Trainable[],
   ) {
-    const kinds =
-      spec.name === 'adam' ? ['first', 'second'] : spec.momentum > 0 ? ['velocity'] : [];
+    const kinds = spec.name === 'adam' ? ['first', 'second'] : spec.momentum > 0 ? ['velocity'] : [];
     this.#slots = new Map(
       parameters.flatMap((parameter) =>
-        kinds.map((kind) => [
-          `${kind}.${parameter.name}`,
-          keep(Tensor.from('f32', parameter.variable.value.shape)),
-        ] as const),
+        kinds.map(
+          (kind) =>
+            [`${kind}.${parameter.name}`, keep(Tensor.from('f32', parameter.variable.value.shape))] as const,
+        ),
       ),
     );
   }

@@ -1,5 +1,13 @@
 import { pairedDifference } from '../evaluation/statistics.js';
-import { type AttackKind, type AttackThreat, type AttackedFact, FactIndex, meanOf, type StudyFacts, type Variant } from './facts.js';
+import {
+  type AttackedFact,
+  type AttackKind,
+  type AttackThreat,
+  FactIndex,
+  meanOf,
+  type StudyFacts,
+  type Variant,
+} from './facts.js';
 import type { ClaimRecord } from './results.js';
 import {
   epsilonText,
@@ -59,7 +67,9 @@ function models(index: FactIndex): string[] {
 }
 
 function recipes(index: FactIndex, model: string): string[] {
-  return [...new Set(index.variants.filter((variant) => variant.model === model).map((variant) => variant.recipe))];
+  return [
+    ...new Set(index.variants.filter((variant) => variant.model === model).map((variant) => variant.recipe)),
+  ];
 }
 
 /** `text`, with the model in front where the study has several. */
@@ -67,7 +77,13 @@ function scopeOf(index: FactIndex, model: string, text: string): string {
   return models(index).length > 1 ? `${model}: ${text}` : text;
 }
 
-function close(id: number, title: string, statement: string, criterion: string, verdicts: Verdict[]): ClaimRecord {
+function close(
+  id: number,
+  title: string,
+  statement: string,
+  criterion: string,
+  verdicts: Verdict[],
+): ClaimRecord {
   const tested = verdicts.filter((each) => each.verdict !== 'not tested');
   return {
     id,
@@ -75,10 +91,7 @@ function close(id: number, title: string, statement: string, criterion: string, 
     statement,
     criterion,
     verdicts,
-    verdict:
-      tested.length === 0
-        ? 'not tested'
-        : verdict(tested.every((each) => each.verdict === 'holds')),
+    verdict: tested.length === 0 ? 'not tested' : verdict(tested.every((each) => each.verdict === 'holds')),
   };
 }
 
@@ -114,7 +127,9 @@ function cleanAccuracy(index: FactIndex): ClaimRecord {
     });
   }
   if (verdicts.length === 0) {
-    verdicts.push(notTested('8-bit against 2-bit inputs', 'none', 'No 8-bit and 2-bit pair of networks was trained.'));
+    verdicts.push(
+      notTested('8-bit against 2-bit inputs', 'none', 'No 8-bit and 2-bit pair of networks was trained.'),
+    );
   }
   return close(
     1,
@@ -242,7 +257,13 @@ function joined(facts: readonly AttackedFact[]): Uint8Array {
 }
 
 /** The accuracy of `a` minus that of `b` at each ε both were attacked at, paired over images and seeds. */
-function compare(index: FactIndex, a: Variant, b: Variant, threat: AttackThreat, kind: AttackKind): Comparison[] {
+function compare(
+  index: FactIndex,
+  a: Variant,
+  b: Variant,
+  threat: AttackThreat,
+  kind: AttackKind,
+): Comparison[] {
   const comparisons: Comparison[] = [];
   for (const epsilon of index.epsilons(threat, kind)) {
     if (epsilon === 0) continue;
@@ -358,7 +379,11 @@ function together(index: FactIndex): ClaimRecord {
         if (comparisons.length === 0) continue;
         verdicts.push(
           comparisonVerdict(
-            scopeOf(index, model, `${networkText(both)}, against ${networkText(trained)}, ${kind.label}, ${threatText(threat)}`),
+            scopeOf(
+              index,
+              model,
+              `${networkText(both)}, against ${networkText(trained)}, ${kind.label}, ${threatText(threat)}`,
+            ),
             threat,
             'Adversarial accuracy of the first minus the second',
             comparisons,
@@ -393,7 +418,14 @@ function widestGap(
   threat: AttackThreat,
   single: AttackKind,
   multi: AttackKind,
-): { readonly gap: number; readonly variant: Variant; readonly epsilon: number; readonly losses: readonly [number, number] } | undefined {
+):
+  | {
+      readonly gap: number;
+      readonly variant: Variant;
+      readonly epsilon: number;
+      readonly losses: readonly [number, number];
+    }
+  | undefined {
   const gaps = variants.flatMap((variant) =>
     index.epsilons(threat, multi).flatMap((epsilon) => {
       const one = index.worst(variant, threat, single, epsilon);
@@ -403,7 +435,10 @@ function widestGap(
       return [{ gap: losses[1] - losses[0], variant, epsilon, losses }];
     }),
   );
-  return gaps.reduce<(typeof gaps)[number] | undefined>((a, b) => (a === undefined || b.gap > a.gap ? b : a), undefined);
+  return gaps.reduce<(typeof gaps)[number] | undefined>(
+    (a, b) => (a === undefined || b.gap > a.gap ? b : a),
+    undefined,
+  );
 }
 
 function multiStepVerdict(
@@ -427,7 +462,11 @@ function multiStepVerdict(
   const better = [beats(overNatural), beats(overEight)] as const;
   const facts = [...overNatural, ...overEight].flatMap((comparison) => comparison.facts);
   return {
-    scope: scopeOf(index, model, `${recipeText(recipe)}, ${multi.label} against ${single.label}, ${threatText(threat)}`),
+    scope: scopeOf(
+      index,
+      model,
+      `${recipeText(recipe)}, ${multi.label} against ${single.label}, ${threatText(threat)}`,
+    ),
     threatModel: threat,
     verdict: verdict(breaks && better[0] && better[1]),
     measured:

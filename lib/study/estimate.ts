@@ -82,7 +82,10 @@ export async function measureCosts(
         step.set(key, median(spent.slice(Math.min(WARM_UP_STEPS, spent.length - 1))));
         if (prediction.has(network.recipe)) continue;
         await evaluateClean(model, test, { signal });
-        prediction.set(network.recipe, (await secondsOf(() => evaluateClean(model, test, { signal }))) / test.size);
+        prediction.set(
+          network.recipe,
+          (await secondsOf(() => evaluateClean(model, test, { signal }))) / test.size,
+        );
         const attack = resolveAttack('pgd', { epsilon: 0.1, steps: MEASURED_GRADIENTS });
         const attacked = await secondsOf(() => evaluateAttack(model, test, attack, { seed: 0, signal }));
         gradient.set(network.recipe, attacked / (test.size * MEASURED_GRADIENTS));
@@ -106,7 +109,8 @@ export function networkSeconds(
 ): number {
   const steps = preset.epochs * Math.ceil(examples.train / preset.batchSize);
   return (
-    steps * (costs.step.get(stepKey(network)) ?? 0) + examples.test * (costs.prediction.get(network.recipe) ?? 0)
+    steps * (costs.step.get(stepKey(network)) ?? 0) +
+    examples.test * (costs.prediction.get(network.recipe) ?? 0)
   );
 }
 
@@ -118,7 +122,8 @@ export function taskSeconds(
   images: number,
 ): number {
   const { attack } = task;
-  const gradients = (attack.name === 'pgd' || attack.name === 'bim' ? attack.steps : 1) *
+  const gradients =
+    (attack.name === 'pgd' || attack.name === 'bim' ? attack.steps : 1) *
     (attack.name === 'pgd' ? attack.restarts : 1);
   const predicted = (task.transfer?.targets ?? [])
     .filter((target) => target.diagonal !== 'white-box')

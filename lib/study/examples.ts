@@ -1,6 +1,5 @@
 import { type Dataset, toFloatImages } from '../data/dataset.js';
 import type { AttackEvaluation } from '../evaluation/attack.js';
-import { codesOf } from '../evaluation/codes.js';
 import type { Model } from '../models/registry.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -64,9 +63,9 @@ export function takeExample(
       adversarialPrediction: prediction(adversarialBatch),
       inputBits: model.inputBits,
       clean: base64(bytes(clean)),
-      cleanCodes: base64(codesOf(clean, model.inputBits)),
+      cleanCodes: base64(model.codes(clean)),
       adversarial: base64(bytes(attacked)),
-      adversarialCodes: base64(codesOf(attacked, model.inputBits)),
+      adversarialCodes: base64(model.codes(attacked)),
     };
   });
 }

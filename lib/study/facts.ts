@@ -3,7 +3,10 @@ import { attackText, trainingKey } from './words.js';
 
 /** What a study measured, with the correctness of every single image, from which claims are judged. */
 export interface StudyFacts {
-  readonly networks: readonly { readonly record: NetworkRecord; /** On clean images. */ readonly correct: Uint8Array }[];
+  readonly networks: readonly {
+    readonly record: NetworkRecord /** On clean images. */;
+    readonly correct: Uint8Array;
+  }[];
   /** `correct`: per attacked image 1 (still classified as labelled) or 0, in the order of the test set. */
   readonly whiteBox: readonly { readonly record: WhiteBoxRecord; readonly correct: Uint8Array }[];
   readonly transfer: readonly { readonly record: TransferRecord; readonly correct: Uint8Array }[];
@@ -31,7 +34,10 @@ function attackKind(attack: AttackRecord): AttackKind {
   const multiStep = (attack.steps ?? 1) > 1;
   const restarts = (attack.restarts ?? 1) > 1 ? `, ${attack.restarts} restarts` : '';
   const start = attack.name === 'pgd' && attack.randomStart === false ? ', no random start' : '';
-  return { label: `${attackText(attack)}${restarts}${start}${attack.targeted ? ', targeted' : ''}`, multiStep };
+  return {
+    label: `${attackText(attack)}${restarts}${start}${attack.targeted ? ', targeted' : ''}`,
+    multiStep,
+  };
 }
 
 function push<V>(map: Map<string, V[]>, key: string, value: V): void {
@@ -99,7 +105,12 @@ export class FactIndex {
     return [...(this.#epsilons.get(JSON.stringify([threat, kind.label])) ?? [])].sort((a, b) => a - b);
   }
 
-  find(model: string, recipe: string, inputBits: number, training: 'natural' | 'adversarial'): Variant | undefined {
+  find(
+    model: string,
+    recipe: string,
+    inputBits: number,
+    training: 'natural' | 'adversarial',
+  ): Variant | undefined {
     return this.variants.find(
       (variant) =>
         variant.model === model &&
@@ -113,7 +124,12 @@ export class FactIndex {
    * For each of the variant's networks, the measurement that leaves the least accuracy over gradient modes (white-box) or
    * over sources (transfer), the first of equals; undefined where a network was not measured.
    */
-  worst(variant: Variant, threat: AttackThreat, kind: AttackKind, epsilon: number): AttackedFact[] | undefined {
+  worst(
+    variant: Variant,
+    threat: AttackThreat,
+    kind: AttackKind,
+    epsilon: number,
+  ): AttackedFact[] | undefined {
     const found: AttackedFact[] = [];
     for (const { record } of variant.networks) {
       const facts = this.#byThreat[threat].get(JSON.stringify([record.id, kind.label, epsilon]));
@@ -127,6 +143,9 @@ export class FactIndex {
 }
 
 /** Mean over seeds. */
-export function meanOf(facts: readonly AttackedFact[], key: 'adversarialLoss' | 'adversarialAccuracy'): number {
+export function meanOf(
+  facts: readonly AttackedFact[],
+  key: 'adversarialLoss' | 'adversarialAccuracy',
+): number {
   return facts.reduce((sum, { record }) => sum + record[key], 0) / facts.length;
 }

@@ -26,7 +26,11 @@ export const modelPath = (network: PlannedNetwork): string => join('networks', `
 const checkpointPath = (network: PlannedNetwork): string => join('networks', `${network.id}.checkpoint`);
 
 /** The network, if it was finished before: its files are complete and belong together. */
-export function findNetwork(store: StudyStore, network: PlannedNetwork, testExamples: number): TrainedNetwork | null {
+export function findNetwork(
+  store: StudyStore,
+  network: PlannedNetwork,
+  testExamples: number,
+): TrainedNetwork | null {
   const kept = store.read(recordPath(network), keptNetworkSchema);
   if (kept === null || kept.record.id !== network.id || kept.record.n !== testExamples) return null;
   const correct = decodeBits(kept.correct, testExamples);
@@ -60,7 +64,8 @@ async function train(
   } catch (error) {
     // A damaged or foreign checkpoint is no loss beyond its steps.
     const code = isHardbitError(error) ? error.code : null;
-    if (code !== 'ERR_HARDBIT_FORMAT' && code !== 'ERR_HARDBIT_RESUME' && code !== 'ERR_HARDBIT_READ') throw error;
+    if (code !== 'ERR_HARDBIT_FORMAT' && code !== 'ERR_HARDBIT_RESUME' && code !== 'ERR_HARDBIT_READ')
+      throw error;
     return attempt(false);
   }
 }

@@ -1,6 +1,10 @@
-import { type AttackName, type AttackSpec, resolveAttack } from '../evaluation/attack-options.js';
-import { gradientModesFor, type RecordedGradientMode, recordGradientMode } from '../evaluation/gradient-mode.js';
 import { HardbitError, requireName } from '../errors.js';
+import { type AttackName, type AttackSpec, resolveAttack } from '../evaluation/attack-options.js';
+import {
+  gradientModesFor,
+  type RecordedGradientMode,
+  recordGradientMode,
+} from '../evaluation/gradient-mode.js';
 import { sha256 } from '../files.js';
 import { adam, type OptimizerSpec, type Schedule } from '../training/options.js';
 import { version } from '../version.js';
@@ -148,7 +152,9 @@ const TWIN_SEED = 1000;
 function networkId(network: Omit<PlannedNetwork, 'id'>): string {
   const { model, recipe, inputBits, training, seed, twin } = network;
   const trained =
-    training.kind === 'natural' ? 'natural' : `${training.attack}-trained-${training.epsilon}-${training.mix}`;
+    training.kind === 'natural'
+      ? 'natural'
+      : `${training.attack}-trained-${training.epsilon}-${training.mix}`;
   return `${model}_${recipe}_${inputBits}bit_${trained}_seed${seed}${twin ? '_twin' : ''}`;
 }
 
@@ -159,7 +165,14 @@ function planNetworks(preset: Preset, seeds: readonly number[]): PlannedNetwork[
       for (const recipe of preset.recipes) {
         for (const training of preset.trainings) {
           for (const inputBits of preset.inputBits) {
-            const network = { model: preset.model, recipe, inputBits, training, seed: twin ? seed + TWIN_SEED : seed, twin };
+            const network = {
+              model: preset.model,
+              recipe,
+              inputBits,
+              training,
+              seed: twin ? seed + TWIN_SEED : seed,
+              twin,
+            };
             networks.push({ id: networkId(network), ...network });
           }
         }
@@ -186,7 +199,10 @@ function transferTargets(
   return networks
     .filter((target) => !target.twin && target.seed === source.seed)
     .filter((target) => target.id !== source.id || !preset.twins)
-    .map((target) => ({ network: target.id, diagonal: target.id === source.id ? ('white-box' as const) : null }));
+    .map((target) => ({
+      network: target.id,
+      diagonal: target.id === source.id ? ('white-box' as const) : null,
+    }));
 }
 
 function modeSlug(mode: RecordedGradientMode): string {
@@ -249,13 +265,22 @@ function planTasks(
     };
     for (const planned of preset.attacks) {
       for (const epsilon of planned.epsilons) {
-        const attack = resolveAttack(planned.name, { epsilon, steps: planned.steps, restarts: planned.restarts });
+        const attack = resolveAttack(planned.name, {
+          epsilon,
+          steps: planned.steps,
+          restarts: planned.restarts,
+        });
         modes.forEach((mode, i) => {
           const isDefault = i === 0;
           if (network.twin) {
-            if (isDefault && planned.transfer) add(attack, mode, { whiteBox: false, transfer: true, example: false });
+            if (isDefault && planned.transfer)
+              add(attack, mode, { whiteBox: false, transfer: true, example: false });
           } else if (isDefault || planned.gradientModes === 'all') {
-            add(attack, mode, { whiteBox: true, transfer: isDefault && planned.transfer, example: isDefault });
+            add(attack, mode, {
+              whiteBox: true,
+              transfer: isDefault && planned.transfer,
+              example: isDefault,
+            });
           }
         });
       }
@@ -288,11 +313,16 @@ export function findPreset(dataset: string, name: string): Preset {
  */
 export function planStudy(preset: Preset, seeds: number, hasSign: (recipe: string) => boolean): StudyPlan {
   if (!Number.isInteger(seeds) || seeds < 1 || seeds > 100) {
-    throw new HardbitError('ERR_HARDBIT_ARGUMENT', `seeds is ${seeds}; expected a whole number of seeds from 1 to 100.`);
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `seeds is ${seeds}; expected a whole number of seeds from 1 to 100.`,
+    );
   }
   const list = Array.from({ length: seeds }, (_, i) => i + 1);
   const networks = planNetworks(preset, list);
   const tasks = planTasks(preset, list, networks, hasSign);
-  const hash = sha256(Buffer.from(JSON.stringify({ library: version, preset, seeds: list, networks, tasks })));
+  const hash = sha256(
+    Buffer.from(JSON.stringify({ library: version, preset, seeds: list, networks, tasks })),
+  );
   return { preset, seeds: list, networks, tasks, hash };
 }

@@ -10,9 +10,16 @@ import { judgeClaims } from './claims.js';
 import { measureCosts, networkSeconds, taskSeconds } from './estimate.js';
 import type { StudyFacts } from './facts.js';
 import { findNetwork, openNetwork, type TrainedNetwork, trainNetwork } from './networks.js';
-import { type AttackTask, findPreset, planStudy, type Preset, type StudyPlan } from './plan.js';
+import { type AttackTask, findPreset, type Preset, planStudy, type StudyPlan } from './plan.js';
 import { Meter, type StudyEvent } from './progress.js';
-import { type Examples, examplesSchema, RESULTS_SCHEMA, RESULTS_VERSION, type Results, resultsSchema } from './results.js';
+import {
+  type Examples,
+  examplesSchema,
+  RESULTS_SCHEMA,
+  RESULTS_VERSION,
+  type Results,
+  resultsSchema,
+} from './results.js';
 import { decodeBits, StudyStore } from './store.js';
 import { type FinishedTask, findTask, type OpenNetworks, runTask } from './tasks.js';
 import { attackText, epsilonText, networkText } from './words.js';
@@ -68,8 +75,23 @@ export async function runPreset(
     { preset: preset.name, seeds: plan.seeds.length, hash: plan.hash },
     options.resume ?? false,
   );
-  const data = await load();
-  const attacked = takeFirst(data.test, Math.min(preset.images, data.test.size));
+  try {
+    return await runPlan(store, plan, await load(), preset.images, options, started);
+  } finally {
+    store.close();
+  }
+}
+
+/** Does what the plan leaves to do, and frees the data. */
+async function runPlan(
+  store: StudyStore,
+  plan: StudyPlan,
+  data: StudyData,
+  images: number,
+  options: Omit<StudyOptions, 'dataset' | 'preset'>,
+  started: number,
+): Promise<Results> {
+  const attacked = takeFirst(data.test, Math.min(images, data.test.size));
   const models = new Map<string, Model>();
   try {
     const work = await Work.prepare(store, plan, data, attacked, options);
@@ -121,7 +143,10 @@ class Work {
       readonly networks: ReadonlyMap<string, TrainedNetwork>;
       readonly tasks: ReadonlyMap<AttackTask, FinishedTask>;
     },
-    readonly secondsOf: { readonly network: (id: string) => number; readonly task: (task: AttackTask) => number },
+    readonly secondsOf: {
+      readonly network: (id: string) => number;
+      readonly task: (task: AttackTask) => number;
+    },
   ) {
     const { networks, tasks } = this.#left();
     this.#meter = new Meter(
@@ -146,9 +171,14 @@ class Work {
     }
     const tasks = new Map<AttackTask, FinishedTask>();
     for (const task of plan.tasks) {
-      tasks.set(task, findTask(store, task, (id) => networks.get(id), attacked.size));
+      tasks.set(
+        task,
+        findTask(store, task, (id) => networks.get(id), attacked.size),
+      );
     }
-    const complete = plan.networks.every(({ id }) => networks.has(id)) && plan.tasks.every((task) => isComplete(task, tasks));
+    const complete =
+      plan.networks.every(({ id }) => networks.has(id)) &&
+      plan.tasks.every((task) => isComplete(task, tasks));
     const byId = new Map(plan.networks.map((network) => [network.id, network]));
     let secondsOf = { network: (_id: string) => 0, task: (_task: AttackTask) => 0 };
     if (!complete) {
@@ -178,7 +208,9 @@ class Work {
     const trainings = [...this.kept.networks.values()].map(({ kept }) => kept.record.trainSeconds);
     const attacks = [...this.kept.tasks.values()].flatMap(({ whiteBox, transfer }) => [
       whiteBox?.record.seconds ?? 0,
-      ...(transfer?.targets ?? []).map(({ record }) => (record.diagonal === 'white-box' ? 0 : record.seconds)),
+      ...(transfer?.targets ?? []).map(({ record }) =>
+        record.diagonal === 'white-box' ? 0 : record.seconds,
+      ),
     ]);
     return [...trainings, ...attacks].reduce((sum, seconds) => sum + seconds, 0);
   }
@@ -201,7 +233,11 @@ class Work {
   }
 
   /** Runs one piece with its progress. */
-  async #piece<T>(doing: string, seconds: number, run: (onFraction: (fraction: number) => void) => Promise<T>): Promise<T> {
+  async #piece<T>(
+    doing: string,
+    seconds: number,
+    run: (onFraction: (fraction: number) => void) => Promise<T>,
+  ): Promise<T> {
     throwIfAborted(this.options.signal);
     this.#report(doing);
     const result = await run((fraction) => {
@@ -245,7 +281,10 @@ class Work {
       const { plan } = networks.trained(task.network);
       const doing = `Attack ${i + 1} of ${length}: ${attackText(task.attack)}, ε = ${epsilonText(task.attack.epsilon)}, on ${networkText(plan)}`;
       const done = await this.#piece(doing, this.secondsOf.task(task), (onFraction) =>
-        runTask(this.store, task, known, networks, this.attacked, { signal: this.options.signal, onFraction }),
+        runTask(this.store, task, known, networks, this.attacked, {
+          signal: this.options.signal,
+          onFraction,
+        }),
       );
       finished.set(task, done);
     }

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { HardbitError } from '../errors.js';
 import { makeFolder, readFile, sha256, writeFileAtomic } from '../files.js';
+import { LOCK_FILE, lockFolder } from './lock.js';
 import { exampleSchema, networkSchema, transferSchema, whiteBoxSchema } from './results.js';
 
 /** Per-example correctness as bits, example i in bit i mod 8 of byte ⌊i/8⌋. */
@@ -67,13 +68,17 @@ const temporaryName = /^\.hardbit-\d+-[0-9a-f]+\.tmp$/;
  * so that a file is either complete or counts as absent.
  */
 export class StudyStore {
-  private constructor(readonly folder: string) {}
+  private constructor(
+    readonly folder: string,
+    /** Gives the folder free; no other process works in it until then. */
+    readonly close: () => void,
+  ) {}
 
   /**
    * Opens the folder of a new study, or with `resume` of one that is there already.
    *
    * @throws ERR_HARDBIT_RESUME where the folder holds something else, or a study and `resume` is not given, or one of
-   * another plan; ERR_HARDBIT_WRITE where it cannot be written.
+   * another plan, or one that another process is at work on; ERR_HARDBIT_WRITE where it cannot be written.
    */
   static open(
     folder: string,
@@ -82,7 +87,7 @@ export class StudyStore {
   ): StudyStore {
     const path = join(folder, STUDY_FILE);
     makeFolder(folder);
-    const names = readdirSync(folder).filter((name) => !temporaryName.test(name));
+    const names = readdirSync(folder).filter((name) => name !== LOCK_FILE && !temporaryName.test(name));
     if (names.length > 0) {
       const found = existsSync(path) ? studySchema.safeParse(parseJson(readFile(path))) : null;
       if (found === null) {
@@ -111,6 +116,7 @@ export class StudyStore {
         );
       }
     }
+    const unlock = lockFolder(folder);
     if (names.length === 0) {
       const head: z.infer<typeof studySchema> = {
         schema: 'hardbit/study',
@@ -121,7 +127,7 @@ export class StudyStore {
       };
       writeFileAtomic(path, `${JSON.stringify(head, null, 2)}\n`);
     }
-    const store = new StudyStore(folder);
+    const store = new StudyStore(folder, unlock);
     for (const part of ['.', 'networks', 'cells']) {
       makeFolder(join(folder, part));
       // Left behind by a process that was killed while it wrote.
@@ -143,7 +149,10 @@ export class StudyStore {
     const envelope = z
       .strictObject({ sha256: z.string(), content: z.unknown() })
       .safeParse(parseJson(readFile(full)));
-    if (!envelope.success || sha256(Buffer.from(JSON.stringify(envelope.data.content))) !== envelope.data.sha256) {
+    if (
+      !envelope.success ||
+      sha256(Buffer.from(JSON.stringify(envelope.data.content))) !== envelope.data.sha256
+    ) {
       return null;
     }
     const parsed = schema.safeParse(envelope.data.content);

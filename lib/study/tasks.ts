@@ -2,8 +2,8 @@ import { join } from 'node:path';
 import type { Dataset } from '../data/dataset.js';
 import { type AttackEvaluation, evaluateAttack, type WhiteBoxEvaluation } from '../evaluation/attack.js';
 import type { AttackSpec } from '../evaluation/attack-options.js';
-import { evaluateTransfer } from '../evaluation/transfer.js';
 import type { RecordedGradientMode } from '../evaluation/gradient-mode.js';
+import { evaluateTransfer } from '../evaluation/transfer.js';
 import type { GradientMode, Model } from '../models/registry.js';
 import { takeExample } from './examples.js';
 import type { TrainedNetwork } from './networks.js';
@@ -39,7 +39,8 @@ function attackRecord(attack: AttackSpec): AttackRecord {
 }
 
 function sameAttack(record: AttackRecord, attack: AttackSpec): boolean {
-  const sorted = (value: object) => JSON.stringify(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
+  const sorted = (value: object) =>
+    JSON.stringify(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
   return sorted(record) === sorted(attackRecord(attack));
 }
 

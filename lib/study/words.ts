@@ -39,7 +39,9 @@ export function recipeText(recipe: string): string {
 
 /** 'FGSM', 'R-FGSM', 'PGD-20'. */
 export function attackText(attack: Pick<AttackRecord, 'name' | 'steps'>): string {
-  return attack.steps === undefined ? attack.name.toUpperCase() : `${attack.name.toUpperCase()}-${attack.steps}`;
+  return attack.steps === undefined
+    ? attack.name.toUpperCase()
+    : `${attack.name.toUpperCase()}-${attack.steps}`;
 }
 
 /** 'naturally trained', or 'FGSM-trained (ε = 0.2)'. */
@@ -56,7 +58,5 @@ export function networkText(network: Pick<NetworkRecord, 'inputBits' | 'recipe' 
 
 /** Natural trainings have one key, equal adversarial ones another. */
 export function trainingKey(training: TrainingRecord): string {
-  return training.kind === 'natural'
-    ? 'natural'
-    : `${training.attack} ${training.epsilon} ${training.mix}`;
+  return training.kind === 'natural' ? 'natural' : `${training.attack} ${training.epsilon} ${training.mix}`;
 }

@@ -1,8 +1,8 @@
 import { type AttackOptions, type AttackSpec, resolveAttack, runAttack } from '../attacks/registry.js';
 import { HardbitError } from '../errors.js';
 import type { Model } from '../nn/model.js';
-import { scope } from '../tensor/scope.js';
 import { concatRows } from '../tensor/rows.js';
+import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /**

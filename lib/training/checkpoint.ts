@@ -41,7 +41,8 @@ export type Position = Omit<z.infer<typeof positionSchema>, 'format' | 'optimize
  */
 export function writeCheckpoint(path: string, model: Model, optimizer: Optimizer, position: Position): void {
   const tensors = new Map<string, SafetensorsEntry>();
-  for (const [name, { shape, values }] of model.state()) tensors.set(`model.${name}`, floatEntry(shape, values));
+  for (const [name, { shape, values }] of model.state())
+    tensors.set(`model.${name}`, floatEntry(shape, values));
   for (const [name, slot] of optimizer.slots) {
     tensors.set(`optimizer.${name}`, floatEntry(slot.shape, slot.toFloat32Array()));
   }
@@ -55,7 +56,10 @@ export function writeCheckpoint(path: string, model: Model, optimizer: Optimizer
 
 function parsePosition(text: string | undefined, path: string): z.infer<typeof positionSchema> {
   if (text === undefined) {
-    throw new HardbitError('ERR_HARDBIT_FORMAT', `'${path}' is not a checkpoint of hardbit; remove it to start anew.`);
+    throw new HardbitError(
+      'ERR_HARDBIT_FORMAT',
+      `'${path}' is not a checkpoint of hardbit; remove it to start anew.`,
+    );
   }
   try {
     return positionSchema.parse(JSON.parse(text));
@@ -74,10 +78,19 @@ function parsePosition(text: string | undefined, path: string): z.infer<typeof p
  * @param run identifies the training
  * @throws ERR_HARDBIT_RESUME where the checkpoint belongs to another training; ERR_HARDBIT_FORMAT where it is damaged.
  */
-export function readCheckpoint(path: string, model: Model, optimizer: Optimizer, run: string): Position | null {
+export function readCheckpoint(
+  path: string,
+  model: Model,
+  optimizer: Optimizer,
+  run: string,
+): Position | null {
   if (!existsSync(path)) return null;
   const { tensors, metadata } = decodeSafetensors(readFile(path), path);
-  const { format: _format, optimizerSteps, ...position } = parsePosition(metadata['hardbit-checkpoint'], path);
+  const {
+    format: _format,
+    optimizerSteps,
+    ...position
+  } = parsePosition(metadata['hardbit-checkpoint'], path);
   if (position.run !== run) {
     throw new HardbitError(
       'ERR_HARDBIT_RESUME',
@@ -95,9 +108,17 @@ export function readCheckpoint(path: string, model: Model, optimizer: Optimizer,
     return entry.data;
   };
   const state = new Map<string, Float32Array>();
-  for (const [name, current] of model.state()) state.set(name, values(`model.${name}`, current.values.length));
+  for (const [name, current] of model.state())
+    state.set(name, values(`model.${name}`, current.values.length));
   const slots = [...optimizer.slots].map(
-    ([name, slot]) => [slot, values(`optimizer.${name}`, slot.shape.reduce((a, b) => a * b, 1))] as const,
+    ([name, slot]) =>
+      [
+        slot,
+        values(
+          `optimizer.${name}`,
+          slot.shape.reduce((a, b) => a * b, 1),
+        ),
+      ] as const,
   );
   model.loadState(state);
   for (const [slot, data] of slots) slot.write(data);

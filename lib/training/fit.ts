@@ -58,14 +58,18 @@ export interface FitResult {
 
 function requireCount(what: string, value: number, low: number): void {
   if (!Number.isSafeInteger(value) || value < low) {
-    throw new HardbitError('ERR_HARDBIT_ARGUMENT', `${what} is ${value}; expected a whole number, at least ${low}.`);
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `${what} is ${value}; expected a whole number, at least ${low}.`,
+    );
   }
 }
 
 /** Row ranges of an epoch's steps; a last batch of one example joins its neighbour, as batch norm needs two. */
 function batches(size: number, batchSize: number): readonly (readonly [number, number])[] {
   const ranges: [number, number][] = [];
-  for (let begin = 0; begin < size; begin += batchSize) ranges.push([begin, Math.min(size, begin + batchSize)]);
+  for (let begin = 0; begin < size; begin += batchSize)
+    ranges.push([begin, Math.min(size, begin + batchSize)]);
   const last = ranges.at(-1);
   const before = ranges.at(-2);
   if (last !== undefined && before !== undefined && last[1] - last[0] === 1) {
@@ -107,9 +111,13 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
   requireCount('epochs', options.epochs, 1);
   requireCount('batchSize', options.batchSize, 2);
   requireCount('seed', options.seed, 0);
-  if (options.checkpoint !== undefined) requireCount('checkpoint.everySteps', options.checkpoint.everySteps, 1);
+  if (options.checkpoint !== undefined)
+    requireCount('checkpoint.everySteps', options.checkpoint.everySteps, 1);
   if (options.resume === true && options.checkpoint === undefined) {
-    throw new HardbitError('ERR_HARDBIT_ARGUMENT', 'resume needs a checkpoint to resume from: give checkpoint.path.');
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      'resume needs a checkpoint to resume from: give checkpoint.path.',
+    );
   }
   if (data.imageShape.some((size, i) => size !== model.inputShape[i]) || data.classes > model.classes) {
     throw new HardbitError(
@@ -120,18 +128,21 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
   requireCount('The number of training examples', data.size, 2);
 
   const run = sha256(
-    Buffer.from(JSON.stringify({
-      spec: model.spec,
-      modelSeed: model.seed,
-      data: [data.name, data.size],
-      epochs: options.epochs,
-      batchSize: options.batchSize,
-      seed: options.seed,
-      optimizer,
-      schedule,
-      adversarial,
-      validation: options.validation === undefined ? null : [options.validation.name, options.validation.size],
-    })),
+    Buffer.from(
+      JSON.stringify({
+        spec: model.spec,
+        modelSeed: model.seed,
+        data: [data.name, data.size],
+        epochs: options.epochs,
+        batchSize: options.batchSize,
+        seed: options.seed,
+        optimizer,
+        schedule,
+        adversarial,
+        validation:
+          options.validation === undefined ? null : [options.validation.name, options.validation.size],
+      }),
+    ),
   );
   const trainer = new Trainer(model, optimizer);
   try {

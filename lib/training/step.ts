@@ -1,6 +1,4 @@
 import type { Model } from '../nn/model.js';
-import { softmaxCrossEntropy } from '../ops/cross-entropy.js';
-import { Tape, variable } from '../ops/tape.js';
 import { Optimizer, type OptimizerSpec } from '../optim/optimizer.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -38,19 +36,12 @@ export class Trainer {
   step(images: Tensor, labels: Tensor, rateFactor = 1): StepResult {
     return scope(() => {
       const { model } = this;
-      const tape = new Tape();
-      const logits = model.forward(tape, variable(images, false), { mode: 'train' });
-      const { losses, gradient } = softmaxCrossEntropy(logits.value, labels, 1 / images.rows);
-      const gradients = tape.backward(
-        logits,
-        gradient,
-        model.parameters.map((parameter) => parameter.variable),
-      );
+      const { logits, losses, gradients } = model.trainingGradients(images, labels);
       this.optimizer.step(gradients, rateFactor);
       model.invalidate();
       let lossSum = 0;
       for (const loss of losses.toFloat32Array()) lossSum += loss;
-      const values = logits.value.toFloat32Array();
+      const values = logits.toFloat32Array();
       let correct = 0;
       labels.toInt32Array().forEach((label, i) => {
         if (largest(values, i * model.classes, (i + 1) * model.classes) === label) correct += 1;

@@ -1,7 +1,7 @@
-import { expect } from 'chai';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'chai';
 import { decodeNpy, encodeNpy } from '../../lib/data/npy.js';
 import { createModel, saveModel } from '../../lib/models/registry.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
@@ -25,8 +25,14 @@ describe('the commands', function () {
     using network = createModel('mnist-fcn', { inputBits: 2, recipe: 'bnn', seed: 3 });
     saveModel(network, model);
     const next = random(5);
-    writeFileSync(images, encodeNpy({ dtype: 'f32', shape: [n, 784], data: Float32Array.from({ length: n * 784 }, next) }));
-    writeFileSync(labels, encodeNpy({ dtype: 'i32', shape: [n], data: Int32Array.from({ length: n }, (_, i) => i) }));
+    writeFileSync(
+      images,
+      encodeNpy({ dtype: 'f32', shape: [n, 784], data: Float32Array.from({ length: n * 784 }, next) }),
+    );
+    writeFileSync(
+      labels,
+      encodeNpy({ dtype: 'i32', shape: [n], data: Int32Array.from({ length: n }, (_, i) => i) }),
+    );
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
@@ -36,21 +42,47 @@ describe('the commands', function () {
     const logits = decodeNpy(readFileSync(at('out.npy')), 'out.npy');
     expect(logits.shape).to.deep.equal([n, 10]);
     using network = createModel('mnist-fcn', { inputBits: 2, recipe: 'bnn', seed: 3 });
-    using x = Tensor.from('f32', [n, 28, 28, 1], decodeNpy(readFileSync(images), 'x.npy').data as Float32Array);
+    using x = Tensor.from(
+      'f32',
+      [n, 28, 28, 1],
+      decodeNpy(readFileSync(images), 'x.npy').data as Float32Array,
+    );
     using expected = network.logits(x);
     expect([...logits.data]).to.deep.equal([...expected.toFloat32Array()]);
     using classes = network.predict(x);
     expect(stdout).to.equal(`${[...classes.toInt32Array()].join('\n')}\n`);
     const json = await hardbit(['predict', model, '--images', images, '--json']);
-    expect(JSON.parse(json.stdout)).to.deep.equal({ n, classes: 10, predictions: [...classes.toInt32Array()], logits: null });
+    expect(JSON.parse(json.stdout)).to.deep.equal({
+      n,
+      classes: 10,
+      predictions: [...classes.toInt32Array()],
+      logits: null,
+    });
   });
 
   it('attack writes images inside the ball, the same ones each time', async () => {
-    const args = ['attack', model, '--images', images, '--labels', labels, '--attack', 'pgd', '--epsilon', '8/255', '--steps', '3'];
+    const args = [
+      'attack',
+      model,
+      '--images',
+      images,
+      '--labels',
+      labels,
+      '--attack',
+      'pgd',
+      '--epsilon',
+      '8/255',
+      '--steps',
+      '3',
+    ];
     const first = await hardbit([...args, '--out', at('adv.npy'), '--json']);
     expect(first.code, first.stderr).to.equal(0);
     expect(JSON.parse(first.stdout)).to.deep.include({ n, threatModel: 'white-box', seed: 0 });
-    expect(JSON.parse(first.stdout)).to.not.have.any.keys('cleanCorrect', 'adversarialCorrect', 'adversarial');
+    expect(JSON.parse(first.stdout)).to.not.have.any.keys(
+      'cleanCorrect',
+      'adversarialCorrect',
+      'adversarial',
+    );
     const adversarial = decodeNpy(readFileSync(at('adv.npy')), 'adv.npy');
     expect([adversarial.dtype, adversarial.shape]).to.deep.equal(['f32', [n, 28, 28, 1]]);
     const clean = decodeNpy(readFileSync(images), 'x.npy').data as Float32Array;
@@ -79,9 +111,23 @@ describe('the commands', function () {
     const bad = at('bad.npy');
     const tryWith = async (data: Uint8Array, labelFile = labels) => {
       writeFileSync(bad, data);
-      return hardbit(['attack', model, '--images', bad, '--labels', labelFile, '--attack', 'fgsm', '--epsilon', '0.1', '--out', at('none.npy')]);
+      return hardbit([
+        'attack',
+        model,
+        '--images',
+        bad,
+        '--labels',
+        labelFile,
+        '--attack',
+        'fgsm',
+        '--epsilon',
+        '0.1',
+        '--out',
+        at('none.npy'),
+      ]);
     };
-    const pixels = (value: number) => encodeNpy({ dtype: 'f32', shape: [1, 784], data: new Float32Array(784).fill(value) });
+    const pixels = (value: number) =>
+      encodeNpy({ dtype: 'f32', shape: [1, 784], data: new Float32Array(784).fill(value) });
     expect((await tryWith(pixels(Number.NaN))).stderr).to.contain('[ERR_HARDBIT_PIXELS]');
     expect((await tryWith(pixels(255))).stderr).to.contain('[ERR_HARDBIT_PIXELS]');
     expect((await tryWith(readFileSync(images).subarray(0, 900))).stderr).to.contain('[ERR_HARDBIT_FORMAT]');
@@ -93,14 +139,32 @@ describe('the commands', function () {
     writeFileSync(cut, readFileSync(model).subarray(0, 1000));
     const { code, stderr } = await hardbit(['predict', cut, '--images', images]);
     expect([code, stderr.match(/\[(.*)\]/)?.[1]]).to.deep.equal([1, 'ERR_HARDBIT_FORMAT']);
-    const unwritable = await hardbit(['predict', model, '--images', images, '--logits', '/nonexistent/out.npy']);
+    const unwritable = await hardbit([
+      'predict',
+      model,
+      '--images',
+      images,
+      '--logits',
+      '/nonexistent/out.npy',
+    ]);
     expect([unwritable.code, unwritable.stdout]).to.deep.equal([1, '']);
     expect(unwritable.stderr).to.contain('[ERR_HARDBIT_WRITE]');
   });
 
   it('evaluate measures MNIST in every gradient mode asked for', async () => {
     const { code, stdout, stderr } = await hardbit([
-      ...['evaluate', model, '--dataset', 'mnist', '--attack', 'pgd', '--epsilon', '0.1,51/255', '--steps', '2'],
+      ...[
+        'evaluate',
+        model,
+        '--dataset',
+        'mnist',
+        '--attack',
+        'pgd',
+        '--epsilon',
+        '0.1,51/255',
+        '--steps',
+        '2',
+      ],
       ...['--gradient', 'discretizer=identity,sign=approx', '--limit', '50', '--json'],
     ]);
     expect(code, stderr).to.equal(0);
@@ -111,7 +175,18 @@ describe('the commands', function () {
       expect(attack['gradientMode']).to.deep.equal({ discretizer: 'identity', sign: 'approx' });
       expect(attack['attack']).to.deep.include({ name: 'pgd', steps: 2, randomStart: true });
     }
-    const all = await hardbit(['evaluate', model, '--attack', 'fgsm', '--epsilon', '0.1', '--gradient', 'all', '--limit', '20']);
+    const all = await hardbit([
+      'evaluate',
+      model,
+      '--attack',
+      'fgsm',
+      '--epsilon',
+      '0.1',
+      '--gradient',
+      'all',
+      '--limit',
+      '20',
+    ]);
     expect(all.stdout.match(/discretizer identity, sign (clipped|identity|approx)/g)).to.have.length(3);
     expect(all.stdout).to.contain('White-box, n = 20, seed 0.');
   });
@@ -130,7 +205,12 @@ describe('the commands', function () {
     }
     const { code, stdout, stderr } = await hardbit([...args, '--resume', '--json']);
     expect(code, stderr).to.equal(0);
-    const answer = JSON.parse(stdout) as { bits: number; epochs: number; history: unknown[]; clean: { n: number } };
+    const answer = JSON.parse(stdout) as {
+      bits: number;
+      epochs: number;
+      history: unknown[];
+      clean: { n: number };
+    };
     expect(answer).to.deep.include({ bits: 2, recipe: 'bnn', epochs: 1, batchSize: 1000, out });
     expect([answer.history.length, answer.clean.n]).to.deep.equal([1, 10_000]);
     expect(existsSync(out)).to.equal(true);
@@ -139,13 +219,16 @@ describe('the commands', function () {
   it('reproduce stops at Ctrl-C, says how to go on, and refuses to start over what is there', async () => {
     const out = at('study');
     let told = false;
-    const { code, stderr, stdout } = await hardbit(['reproduce', 'mnist', '--preset', 'quick', '--out', out, '--json'], {
-      onOutput: (all, child) => {
-        if (told || !all.includes('Estimated time')) return;
-        told = true;
-        child.kill('SIGINT');
+    const { code, stderr, stdout } = await hardbit(
+      ['reproduce', 'mnist', '--preset', 'quick', '--out', out, '--json'],
+      {
+        onOutput: (all, child) => {
+          if (told || !all.includes('Estimated time')) return;
+          told = true;
+          child.kill('SIGINT');
+        },
       },
-    });
+    );
     expect(code, stderr).to.equal(130);
     const { error } = JSON.parse(stdout) as { error: { code: string; message: string } };
     expect(error.code).to.equal('ERR_HARDBIT_ABORTED');
@@ -154,7 +237,17 @@ describe('the commands', function () {
     const again = await hardbit(['reproduce', 'mnist', '--preset', 'quick', '--out', out]);
     expect(again.code).to.equal(1);
     expect(again.stderr).to.match(/pass --resume to continue it.* \[ERR_HARDBIT_RESUME\]\n$/);
-    const other = await hardbit(['reproduce', 'mnist', '--preset', 'quick', '--out', out, '--seeds', '2', '--resume']);
+    const other = await hardbit([
+      'reproduce',
+      'mnist',
+      '--preset',
+      'quick',
+      '--out',
+      out,
+      '--seeds',
+      '2',
+      '--resume',
+    ]);
     expect(other.stderr).to.contain('[ERR_HARDBIT_RESUME]');
   });
 

@@ -3,7 +3,19 @@ import { version } from '../../lib/version.js';
 import { hardbit, hardbitHere } from './helpers.js';
 
 const withoutCore = { HARDBIT_ADDON: '/nonexistent/hardbit.node' };
-const commands = ['info', 'reproduce', 'train', 'evaluate', 'attack', 'predict', 'data', 'data get', 'data list', 'report', 'build'];
+const commands = [
+  'info',
+  'reproduce',
+  'train',
+  'evaluate',
+  'attack',
+  'predict',
+  'data',
+  'data get',
+  'data list',
+  'report',
+  'build',
+];
 
 describe('the command line', function () {
   this.timeout(120_000);
@@ -38,12 +50,20 @@ describe('the command line', function () {
     ['evalute m', "Unknown command 'evalute'; did you mean 'evaluate'?", 'ERR_HARDBIT_ARGUMENT'],
     ['frobnicate', "Unknown command 'frobnicate'", 'ERR_HARDBIT_ARGUMENT'],
     ['data gte mnist', "did you mean 'get'?", 'ERR_HARDBIT_ARGUMENT'],
-    ['evaluate m --epsilo 0.1', "Unknown option '--epsilo'; did you mean '--epsilon'?", 'ERR_HARDBIT_ARGUMENT'],
+    [
+      'evaluate m --epsilo 0.1',
+      "Unknown option '--epsilo'; did you mean '--epsilon'?",
+      'ERR_HARDBIT_ARGUMENT',
+    ],
     ['evaluate', "Missing required argument 'model'", 'ERR_HARDBIT_ARGUMENT'],
     ['predict m', '--images', 'ERR_HARDBIT_ARGUMENT'],
     ['evaluate m --attack pgd', '--attack needs --epsilon', 'ERR_HARDBIT_ARGUMENT'],
     ['evaluate m --epsilon 0.1', '--epsilon has no meaning without --attack', 'ERR_HARDBIT_ARGUMENT'],
-    ['evaluate m --no-random-start', '--no-random-start has no meaning without --attack', 'ERR_HARDBIT_ARGUMENT'],
+    [
+      'evaluate m --no-random-start',
+      '--no-random-start has no meaning without --attack',
+      'ERR_HARDBIT_ARGUMENT',
+    ],
     ['evaluate m --attack pdg --epsilon 0.1', "did you mean 'pgd'?", 'ERR_HARDBIT_UNKNOWN_NAME'],
     ['evaluate m --attack fgsm --epsilon 0.1 --steps 3', "has no option 'steps'", 'ERR_HARDBIT_ARGUMENT'],
     ['evaluate m --attack pgd --epsilon 8', '8/255 is 0.0314', 'ERR_HARDBIT_ARGUMENT'],
@@ -84,7 +104,9 @@ describe('the command line', function () {
     expect(stderr).to.equal(`hardbit: ${error.message} [ERR_HARDBIT_NO_CUDA]\n`);
     expect(code).to.equal(1);
     const usage = await hardbitHere('frobnicate', '--json');
-    expect((JSON.parse(usage.stdout) as { error: { code: string } }).error.code).to.equal('ERR_HARDBIT_ARGUMENT');
+    expect((JSON.parse(usage.stdout) as { error: { code: string } }).error.code).to.equal(
+      'ERR_HARDBIT_ARGUMENT',
+    );
   });
 
   it('takes the device from the environment', async () => {
@@ -111,7 +133,9 @@ describe('the command line', function () {
       expect(stdout).to.contain('/nonexistent/hardbit.node');
       const json = await hardbit(['info', '--json'], { env: withoutCore });
       expect(JSON.parse(json.stdout)).to.deep.include({ version, native: null });
-      expect((JSON.parse(json.stdout) as { problem: { code: string } }).problem.code).to.equal('ERR_HARDBIT_NOT_BUILT');
+      expect((JSON.parse(json.stdout) as { problem: { code: string } }).problem.code).to.equal(
+        'ERR_HARDBIT_NOT_BUILT',
+      );
     });
 
     it('data list works, and what computes says how to build', async () => {

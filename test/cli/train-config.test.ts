@@ -36,7 +36,10 @@ describe('the YAML of a training', () => {
   });
 
   const wrong: readonly (readonly [string, string])[] = [
-    ['bits: 2\nepochs: three\n', 'train.yaml, line 2, column 9: epochs is "three": expected a whole number of at least 1.'],
+    [
+      'bits: 2\nepochs: three\n',
+      'train.yaml, line 2, column 9: epochs is "three": expected a whole number of at least 1.',
+    ],
     ['bits: 9', 'line 1, column 7: bits is 9: expected a whole number from 1 to 8.'],
     ['bits: 2.5', 'bits is 2.5: expected a whole number from 1 to 8.'],
     ['seed: 1\nbatchsize: 3', "line 2, column 1: There is no key 'batchsize'; did you mean 'batchSize'?"],
@@ -62,16 +65,25 @@ describe('the YAML of a training', () => {
   }
 
   it('answers any text with settings or that error', () => {
-    const line = fc.tuple(fc.constantFrom('bits', 'epochs', 'epsilon', 'out', 'x', '? a', '&a', '*a', '!!int', '{'), fc.string());
+    const line = fc.tuple(
+      fc.constantFrom('bits', 'epochs', 'epsilon', 'out', 'x', '? a', '&a', '*a', '!!int', '{'),
+      fc.string(),
+    );
     fc.assert(
-      fc.property(fc.oneof(fc.string(), fc.array(line).map((lines) => lines.map((each) => each.join(': ')).join('\n'))), (source) => {
-        try {
-          parse(source);
-        } catch (error) {
-          if (!isHardbitError(error) || error.code !== 'ERR_HARDBIT_CONFIG') throw error;
-          expect(error.message).to.not.contain('\n');
-        }
-      }),
+      fc.property(
+        fc.oneof(
+          fc.string(),
+          fc.array(line).map((lines) => lines.map((each) => each.join(': ')).join('\n')),
+        ),
+        (source) => {
+          try {
+            parse(source);
+          } catch (error) {
+            if (!isHardbitError(error) || error.code !== 'ERR_HARDBIT_CONFIG') throw error;
+            expect(error.message).to.not.contain('\n');
+          }
+        },
+      ),
       { numRuns: 300 },
     );
   });

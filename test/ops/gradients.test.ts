@@ -70,8 +70,7 @@ function gradientsOf(
 function multiply(x: Float64Array, w: ArrayLike<number>, n: number, k: number, m: number): Float64Array {
   const y = new Float64Array(n * m);
   for (let i = 0; i < n; i++)
-    for (let j = 0; j < m; j++)
-      for (let t = 0; t < k; t++) y[i * m + j]! += x[i * k + t]! * w[j * k + t]!;
+    for (let j = 0; j < m; j++) for (let t = 0; t < k; t++) y[i * m + j]! += x[i * k + t]! * w[j * k + t]!;
   return y;
 }
 
@@ -106,13 +105,32 @@ describe('gradients', () => {
 
   it('dense: x, weight and bias match finite differences', () => {
     scope(() => {
-      for (const [n, k, m] of [[1, 1, 1], [3, 5, 2], [7, 65, 17]] as const) {
+      for (const [n, k, m] of [
+        [1, 1, 1],
+        [3, 5, 2],
+        [7, 65, 17],
+      ] as const) {
         const [x, w, b, dy] = [numbers(n * k, 1), numbers(m * k, 2), numbers(m, 3), numbers(n * m, 4)];
         const inputs = [variable(f32([n, k], x)), variable(f32([m, k], w)), variable(f32([m], b))] as const;
         const [dx, dw, db] = gradientsOf(inputs, (tape) => dense(tape, ...inputs), dy);
-        near(dx!, finiteDifferences((at) => multiply(at, w, n, k, m), x, dy), tolerance, 'dx');
-        near(dw!, finiteDifferences((at) => multiply(Float64Array.from(x), at, n, k, m), w, dy), tolerance, 'dw');
-        near(db!, finiteDifferences((at) => Float64Array.from({ length: n * m }, (_, i) => at[i % m]!), b, dy), tolerance, 'db');
+        near(
+          dx!,
+          finiteDifferences((at) => multiply(at, w, n, k, m), x, dy),
+          tolerance,
+          'dx',
+        );
+        near(
+          dw!,
+          finiteDifferences((at) => multiply(Float64Array.from(x), at, n, k, m), w, dy),
+          tolerance,
+          'dw',
+        );
+        near(
+          db!,
+          finiteDifferences((at) => Float64Array.from({ length: n * m }, (_, i) => at[i % m]!), b, dy),
+          tolerance,
+          'db',
+        );
       }
     });
   });
@@ -122,7 +140,12 @@ describe('gradients', () => {
       const [x, dy] = [numbers(35, 5), numbers(35, 6)];
       const input = variable(f32([5, 7], x));
       const [dx] = gradientsOf([input], (tape) => reshape(tape, relu(tape, input), [7, 5]), dy);
-      near(dx!, finiteDifferences((at) => at.map((v) => Math.max(v, 0)), x, dy), 1e-6, 'dx');
+      near(
+        dx!,
+        finiteDifferences((at) => at.map((v) => Math.max(v, 0)), x, dy),
+        1e-6,
+        'dx',
+      );
     });
   });
 
@@ -148,9 +171,24 @@ describe('gradients', () => {
           dy,
         );
         const h = whole ? 1e-3 : 1e-5;
-        near(dx!, finiteDifferences((at) => batchNorm(at, gamma, beta, n, c, 1e-5), z, dy, h), tolerance, 'dx');
-        near(dGamma!, finiteDifferences((at) => batchNorm(Float64Array.from(z), at, beta, n, c, 1e-5), gamma, dy), tolerance, 'dGamma');
-        near(dBeta!, finiteDifferences((at) => batchNorm(Float64Array.from(z), gamma, at, n, c, 1e-5), beta, dy), tolerance, 'dBeta');
+        near(
+          dx!,
+          finiteDifferences((at) => batchNorm(at, gamma, beta, n, c, 1e-5), z, dy, h),
+          tolerance,
+          'dx',
+        );
+        near(
+          dGamma!,
+          finiteDifferences((at) => batchNorm(Float64Array.from(z), at, beta, n, c, 1e-5), gamma, dy),
+          tolerance,
+          'dGamma',
+        );
+        near(
+          dBeta!,
+          finiteDifferences((at) => batchNorm(Float64Array.from(z), gamma, at, n, c, 1e-5), beta, dy),
+          tolerance,
+          'dBeta',
+        );
       }
     });
   });
@@ -162,13 +200,23 @@ describe('gradients', () => {
       const mean = numbers(c, 15);
       const variance = numbers(c, 16).map((v) => Math.abs(v) + 0.1);
       const input = variable(f32([n, c], x));
-      const state = { runningMean: f32([c], mean), runningVariance: f32([c], variance), momentum: 0.1, epsilon: 1e-5 };
+      const state = {
+        runningMean: f32([c], mean),
+        runningVariance: f32([c], variance),
+        momentum: 0.1,
+        epsilon: 1e-5,
+      };
       const [dx] = gradientsOf(
         [input],
         (tape) => batchNormEval(tape, input, 1, f32([c], gamma), f32([c], beta), state),
         dy,
       );
-      near(dx!, finiteDifferences((at) => batchNorm(at, gamma, beta, n, c, 1e-5, { mean, variance }), x, dy), tolerance, 'dx');
+      near(
+        dx!,
+        finiteDifferences((at) => batchNorm(at, gamma, beta, n, c, 1e-5, { mean, variance }), x, dy),
+        tolerance,
+        'dx',
+      );
     });
   });
 
@@ -187,7 +235,11 @@ describe('gradients', () => {
       const result = softmaxCrossEntropy(f32([n, c], z), Tensor.from('i32', [n], labels), 0.25);
       near(result.losses.toFloat32Array(), loss(Float64Array.from(z)), 1e-6, 'losses');
       near(result.gradient.toFloat32Array(), finiteDifferences(loss, z, scaled), tolerance, 'gradient');
-      const confident = softmaxCrossEntropy(f32([1, 3], new Float32Array([1e4, -1e4, 0])), Tensor.from('i32', [1], new Int32Array([1])), 1);
+      const confident = softmaxCrossEntropy(
+        f32([1, 3], new Float32Array([1e4, -1e4, 0])),
+        Tensor.from('i32', [1], new Int32Array([1])),
+        1,
+      );
       expect(confident.losses.toFloat32Array()[0]).to.equal(2e4);
       expect([...confident.gradient.toFloat32Array()]).to.deep.equal([1, -1, 0]);
     });
@@ -207,7 +259,10 @@ describe('gradients', () => {
         const input = variable(f32([2, 5], x));
         const [dx] = gradientsOf([input], (tape) => sign(tape, input, name as SignGradient), dy);
         const expected = x.map((v, i) => Math.fround(Math.fround(dy[i]!) * Math.fround(surrogate(v))));
-        expect([...dx!].map((v) => v + 0), name).to.deep.equal([...expected].map((v) => v + 0));
+        expect(
+          [...dx!].map((v) => v + 0),
+          name,
+        ).to.deep.equal([...expected].map((v) => v + 0));
       }
     });
   });
@@ -217,11 +272,17 @@ describe('gradients', () => {
       const x = Float32Array.from([0, 0.16, 0.17, 0.5, 0.83, 0.84, 1]);
       const dy = numbers(7, 19);
       const input = variable(f32([1, 7], x));
-      const [identity] = gradientsOf([input], (tape) => codesToFloat(tape, discretize(tape, input, 2, 'identity'), 2), dy);
+      const [identity] = gradientsOf(
+        [input],
+        (tape) => codesToFloat(tape, discretize(tape, input, 2, 'identity'), 2),
+        dy,
+      );
       expect([...identity!]).to.deep.equal([...dy]);
       const [exact] = gradientsOf([input], (tape) => discretize(tape, input, 2, 'exact'), dy);
       expect([...exact!]).to.deep.equal([0, 0, 0, 0, 0, 0, 0]);
-      expect([...discretize(new Tape(), input, 2, 'exact').value.read()]).to.deep.equal([0, 0, 1, 2, 2, 3, 3]);
+      expect([...discretize(new Tape(), input, 2, 'exact').value.read()]).to.deep.equal([
+        0, 0, 1, 2, 2, 3, 3,
+      ]);
     });
   });
 
@@ -232,9 +293,15 @@ describe('gradients', () => {
       const signs = w.map((v) => (v >= 0 ? 1 : -1));
       const dy = numbers(n * m, 21);
       for (const bits of [null, 2, 8]) {
-        const codes = Uint8Array.from({ length: n * k }, (_, i) => (i * 37) % (bits === null ? 2 : 2 ** bits));
+        const codes = Uint8Array.from(
+          { length: n * k },
+          (_, i) => (i * 37) % (bits === null ? 2 : 2 ** bits),
+        );
         const levels = bits === null ? 1 : 2 ** bits - 1;
-        const real = bits === null ? Float32Array.from(codes, (c) => 2 * c - 1) : Float32Array.from(codes, (c) => c / levels);
+        const real =
+          bits === null
+            ? Float32Array.from(codes, (c) => 2 * c - 1)
+            : Float32Array.from(codes, (c) => c / levels);
         const value = bits === null ? packSigns(f32([n, k], real)) : Tensor.from('u8', [n, k], codes);
         const x = variable(value);
         const latent = variable(f32([m, k], w));
@@ -243,11 +310,26 @@ describe('gradients', () => {
         expect([...product.read()]).to.deep.equal([...multiply(whole, signs, n, k, m)]);
         const [dx, dw] = gradientsOf(
           [x, latent],
-          (tape) => scaleIntegers(tape, binaryDense(tape, x, bits, latent, packSigns(latent.value)), denseScale(bits)),
+          (tape) =>
+            scaleIntegers(
+              tape,
+              binaryDense(tape, x, bits, latent, packSigns(latent.value)),
+              denseScale(bits),
+            ),
           dy,
         );
-        near(dx!, finiteDifferences((at) => multiply(at, signs, n, k, m), real, dy), tolerance, 'dx');
-        near(dw!, finiteDifferences((at) => multiply(Float64Array.from(real), at, n, k, m), signs, dy), tolerance, 'dw');
+        near(
+          dx!,
+          finiteDifferences((at) => multiply(at, signs, n, k, m), real, dy),
+          tolerance,
+          'dx',
+        );
+        near(
+          dw!,
+          finiteDifferences((at) => multiply(Float64Array.from(real), at, n, k, m), signs, dy),
+          tolerance,
+          'dw',
+        );
       }
     });
   });
@@ -255,11 +337,15 @@ describe('gradients', () => {
   it('the tape sums the gradients of a value used twice, and refuses a stranger', () => {
     scope(() => {
       const x = variable(f32([1, 2], Float32Array.from([1, 2])));
-      const [dx] = gradientsOf([x], (tape) => {
-        const w = variable(f32([2, 2], Float32Array.from([1, 0, 0, 1])), false);
-        const once = dense(tape, x, w, null);
-        return tape.record([once, x], once.value, (dy) => [dy, dy]);
-      }, Float32Array.from([3, 5]));
+      const [dx] = gradientsOf(
+        [x],
+        (tape) => {
+          const w = variable(f32([2, 2], Float32Array.from([1, 0, 0, 1])), false);
+          const once = dense(tape, x, w, null);
+          return tape.record([once, x], once.value, (dy) => [dy, dy]);
+        },
+        Float32Array.from([3, 5]),
+      );
       expect([...dx!]).to.deep.equal([6, 10]);
       const stranger = variable(f32([1], Float32Array.from([1])));
       expect(() => gradientsOf([stranger], (tape) => relu(tape, x), Float32Array.from([1, 1])))

@@ -1,7 +1,12 @@
 import { expect } from 'chai';
 import { judgeClaims } from '../../lib/study/claims.js';
-import type { StudyFacts } from '../../lib/study/facts.js';
-import { type ClaimRecord, claimSchema, type NetworkRecord, type TransferRecord, type WhiteBoxRecord } from '../../lib/study/results.js';
+import {
+  type ClaimRecord,
+  claimSchema,
+  type NetworkRecord,
+  type TransferRecord,
+  type WhiteBoxRecord,
+} from '../../lib/study/results.js';
 
 const N = 1000;
 
@@ -38,7 +43,9 @@ class Study {
       model: 'mnist-fcn',
       recipe,
       inputBits: bits,
-      training: trained ? { kind: 'adversarial', attack: 'fgsm', epsilon: 0.2, mix: 0.5 } : { kind: 'natural' },
+      training: trained
+        ? { kind: 'adversarial', attack: 'fgsm', epsilon: 0.2, mix: 0.5 }
+        : { kind: 'natural' },
       seed,
       epochs: 1,
       batchSize: 128,
@@ -70,7 +77,12 @@ class Study {
   }
 
   /** White-box accuracies at ε = .1, .2, .3. */
-  hit(net: Net, attack: Attack, accuracies: readonly number[], sign?: WhiteBoxRecord['gradientMode']['sign']): this {
+  hit(
+    net: Net,
+    attack: Attack,
+    accuracies: readonly number[],
+    sign?: WhiteBoxRecord['gradientMode']['sign'],
+  ): this {
     accuracies.forEach((accuracy, i) => {
       const epsilon = [0.1, 0.2, 0.3][i] as number;
       this.whiteBox.push({
@@ -114,8 +126,7 @@ class Study {
   }
 
   claim(id: number): ClaimRecord {
-    const facts: StudyFacts = this;
-    const claims = judgeClaims(facts);
+    const claims = judgeClaims(this);
     for (const claim of claims) claimSchema.parse(claim);
     expect(claims.map((claim) => claim.id)).to.deep.equal([1, 2, 3, 4, 5]);
     return claims[id - 1] as ClaimRecord;
@@ -142,7 +153,10 @@ describe('the claims of a study', () => {
 
   describe('1, clean accuracy', () => {
     it('holds at a difference of exactly 2 points, whatever rounding does to it', () => {
-      const claim = new Study().net({ ...eight, clean: 0.98 }).net({ ...two, clean: 0.96 }).claim(1);
+      const claim = new Study()
+        .net({ ...eight, clean: 0.98 })
+        .net({ ...two, clean: 0.96 })
+        .claim(1);
       expect(0.98 - 0.96).to.be.greaterThan(0.02);
       expect(claim.verdict).to.equal('holds');
       expect(claim.verdicts[0]?.measured).to.contain('2.0 points');
@@ -187,7 +201,9 @@ describe('the claims of a study', () => {
     });
 
     it('holds where 8 bits withstand no ε of the grid and 2 bits withstand one', () => {
-      expect(pair().hit(two, 'fgsm', [0.97, 0.1, 0]).hit(eight, 'fgsm', [0.3, 0, 0]).claim(2).verdict).to.equal('holds');
+      expect(
+        pair().hit(two, 'fgsm', [0.97, 0.1, 0]).hit(eight, 'fgsm', [0.3, 0, 0]).claim(2).verdict,
+      ).to.equal('holds');
     });
 
     it('fails where neither withstands any ε: twice nothing is no range', () => {
@@ -197,7 +213,9 @@ describe('the claims of a study', () => {
     });
 
     it('fails where 8 bits withstand as much', () => {
-      expect(pair().hit(two, 'fgsm', [0.97, 0.97, 0]).hit(eight, 'fgsm', [0.97, 0.97, 0]).claim(2).verdict).to.equal('fails');
+      expect(
+        pair().hit(two, 'fgsm', [0.97, 0.97, 0]).hit(eight, 'fgsm', [0.97, 0.97, 0]).claim(2).verdict,
+      ).to.equal('fails');
     });
 
     it('judges by the worst gradient mode, never by an exact one', () => {
@@ -218,12 +236,18 @@ describe('the claims of a study', () => {
         .shown(one, two, 'fgsm', [0.98, 0.98, 0.98])
         .shown(two, eight, 'fgsm', [0.5, 0.5, 0.5]);
       const claim = study.claim(2);
-      expect(claim.verdicts.map(({ threatModel, verdict }) => [threatModel, verdict])).to.deep.equal([['transfer', 'holds']]);
+      expect(claim.verdicts.map(({ threatModel, verdict }) => [threatModel, verdict])).to.deep.equal([
+        ['transfer', 'holds'],
+      ]);
       expect(claim.verdicts[0]?.figures['largest ε with at most 2 points lost, 2 bit']).to.equal(0.1);
     });
 
     it('leaves multi-step attacks and adversarially trained networks out', () => {
-      const study = pair().net(trainedTwo).net(trainedEight).hit(two, 'pgd', [0, 0, 0]).hit(eight, 'pgd', [0, 0, 0]);
+      const study = pair()
+        .net(trainedTwo)
+        .net(trainedEight)
+        .hit(two, 'pgd', [0, 0, 0])
+        .hit(eight, 'pgd', [0, 0, 0]);
       study.hit(trainedTwo, 'fgsm', [0.9, 0.9, 0.9]).hit(trainedEight, 'fgsm', [0.9, 0.9, 0.9]);
       expect(study.claim(2).verdict).to.equal('not tested');
     });
@@ -234,22 +258,32 @@ describe('the claims of a study', () => {
 
     it('holds where better beyond doubt at some ε and worse at none; xnor and bwn stay untested', () => {
       const claim = pair().hit(bnnEight, 'fgsm', [0.9, 0.2, 0]).hit(eight, 'fgsm', [0.8, 0.2, 0]).claim(3);
-      expect(claim.verdicts.map(({ verdict }) => verdict)).to.deep.equal(['holds', 'not tested', 'not tested']);
+      expect(claim.verdicts.map(({ verdict }) => verdict)).to.deep.equal([
+        'holds',
+        'not tested',
+        'not tested',
+      ]);
       expect(claim.verdict).to.equal('holds');
       expect(claim.verdicts[0]?.figures['difference at ε = 0.1']).to.be.closeTo(0.1, 1e-12);
       expect(claim.verdicts[0]?.figures['95 % interval at ε = 0.1, low']).to.be.within(0.08, 0.1);
     });
 
     it('fails where worse at another ε', () => {
-      expect(pair().hit(bnnEight, 'fgsm', [0.9, 0.1, 0]).hit(eight, 'fgsm', [0.8, 0.3, 0]).claim(3).verdict).to.equal('fails');
+      expect(
+        pair().hit(bnnEight, 'fgsm', [0.9, 0.1, 0]).hit(eight, 'fgsm', [0.8, 0.3, 0]).claim(3).verdict,
+      ).to.equal('fails');
     });
 
     it('fails where the difference is within chance', () => {
-      expect(pair().hit(bnnEight, 'fgsm', [0.801, 0, 0]).hit(eight, 'fgsm', [0.8, 0, 0]).claim(3).verdict).to.equal('fails');
+      expect(
+        pair().hit(bnnEight, 'fgsm', [0.801, 0, 0]).hit(eight, 'fgsm', [0.8, 0, 0]).claim(3).verdict,
+      ).to.equal('fails');
     });
 
     it('compares under the worst gradient mode', () => {
-      const study = pair().hit(bnnEight, 'fgsm', [0.9, 0.9, 0.9]).hit(bnnEight, 'fgsm', [0.1, 0.1, 0.1], 'identity');
+      const study = pair()
+        .hit(bnnEight, 'fgsm', [0.9, 0.9, 0.9])
+        .hit(bnnEight, 'fgsm', [0.1, 0.1, 0.1], 'identity');
       study.hit(eight, 'fgsm', [0.5, 0.5, 0.5]);
       const claim = study.claim(3);
       expect(claim.verdict).to.equal('fails');
@@ -257,8 +291,11 @@ describe('the claims of a study', () => {
     });
 
     it('pairs the images of several seeds', () => {
-      const study = pair().net({ ...eight, seed: 2 }).net({ ...bnnEight, seed: 2 });
-      for (const seed of [1, 2]) study.hit({ ...bnnEight, seed }, 'pgd', [0.6]).hit({ ...eight, seed }, 'pgd', [0.5]);
+      const study = pair()
+        .net({ ...eight, seed: 2 })
+        .net({ ...bnnEight, seed: 2 });
+      for (const seed of [1, 2])
+        study.hit({ ...bnnEight, seed }, 'pgd', [0.6]).hit({ ...eight, seed }, 'pgd', [0.5]);
       expect(study.claim(3).verdicts[0]?.measured).to.contain('n = 2000 pairs');
     });
   });
@@ -267,13 +304,20 @@ describe('the claims of a study', () => {
     const pair = () => new Study().net(bnnTwo).net(trainedEight);
 
     it('holds where better at some ε, though worse at another', () => {
-      const claim = pair().hit(bnnTwo, 'fgsm', [0.89, 0, 0]).hit(trainedEight, 'fgsm', [0.79, 0.81, 0.55]).claim(4);
+      const claim = pair()
+        .hit(bnnTwo, 'fgsm', [0.89, 0, 0])
+        .hit(trainedEight, 'fgsm', [0.79, 0.81, 0.55])
+        .claim(4);
       expect(claim.verdict).to.equal('holds');
-      expect(claim.verdicts[0]?.measured).to.match(/\+10\.0 \[\+8\.\d, \+11\.\d\] points at ε = 0\.1, −81\.0/);
+      expect(claim.verdicts[0]?.measured).to.match(
+        /\+10\.0 \[\+8\.\d, \+11\.\d\] points at ε = 0\.1, −81\.0/,
+      );
     });
 
     it('fails where better nowhere', () => {
-      expect(pair().hit(bnnTwo, 'fgsm', [0.7, 0, 0]).hit(trainedEight, 'fgsm', [0.79, 0.8, 0.5]).claim(4).verdict).to.equal('fails');
+      expect(
+        pair().hit(bnnTwo, 'fgsm', [0.7, 0, 0]).hit(trainedEight, 'fgsm', [0.79, 0.8, 0.5]).claim(4).verdict,
+      ).to.equal('fails');
     });
 
     it('says by threat model where it holds', () => {
@@ -290,7 +334,12 @@ describe('the claims of a study', () => {
 
   describe('5, multi-step attacks', () => {
     /** Natural 2 and 1 bit, trained 2 and 8 bit; the PGD accuracies given. */
-    const study = (natural: number[], trained: number[], trained8: number[], naturalFgsm = [0.94, 0.5, 0.5]) =>
+    const study = (
+      natural: number[],
+      trained: number[],
+      trained8: number[],
+      naturalFgsm = [0.94, 0.5, 0.5],
+    ) =>
       new Study()
         .net(two)
         .net(one)

@@ -24,5 +24,10 @@ export function bars(size: number, seed: number): Dataset {
       images[i * 784 + p] = Math.floor(next() * 90) + (bar ? 140 : 0);
     }
   }
-  return createDataset('bars', 10, Tensor.from('u8', [size, 28, 28, 1], images), Tensor.from('i32', [size], labels));
+  return createDataset(
+    'bars',
+    10,
+    Tensor.from('u8', [size, 28, 28, 1], images),
+    Tensor.from('i32', [size], labels),
+  );
 }

@@ -1,6 +1,6 @@
-import { expect } from 'chai';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { expect } from 'chai';
 import { jsonSchemas, schemaText } from '../../lib/study/json-schema.js';
 import { packageRoot } from '../../lib/version.js';
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { findPreset, planStudy, type Preset, presets } from '../../lib/study/plan.js';
+import { findPreset, type Preset, planStudy, presets } from '../../lib/study/plan.js';
 
 const hasSign = (recipe: string): boolean => recipe === 'bnn';
 const quick: Preset = presets.quick;
@@ -34,13 +34,17 @@ describe('the plan of a study', () => {
     expect(transfers).to.have.length(16 * 2 * 3);
     for (const { source, targets } of transfers) {
       expect(targets).to.have.length(16);
-      expect(targets.filter(({ diagonal }) => diagonal === 'white-box').map(({ network }) => network)).to.deep.equal([source]);
+      expect(
+        targets.filter(({ diagonal }) => diagonal === 'white-box').map(({ network }) => network),
+      ).to.deep.equal([source]);
     }
     expect(new Set(transfers.map(({ attack }) => attack.name))).to.deep.equal(new Set(['fgsm', 'pgd']));
   });
 
   it('names every kept file once, without characters a file system minds', () => {
-    const ids = plan.tasks.flatMap(({ whiteBox, transfer }) => [whiteBox?.id ?? [], transfer?.id ?? []].flat());
+    const ids = plan.tasks.flatMap(({ whiteBox, transfer }) =>
+      [whiteBox?.id ?? [], transfer?.id ?? []].flat(),
+    );
     expect(new Set(ids).size).to.equal(ids.length);
     for (const id of ids) expect(id).to.match(/^[\w.-]{1,200}$/);
   });
@@ -56,7 +60,8 @@ describe('the plan of a study', () => {
     expect(three.tasks).to.have.length(3 * plan.tasks.length);
     const seedOf = (id: string) => three.networks.find((network) => network.id === id)?.seed;
     for (const { transfer } of three.tasks) {
-      for (const { network } of transfer?.targets ?? []) expect(seedOf(network)).to.equal(seedOf(transfer?.source ?? ''));
+      for (const { network } of transfer?.targets ?? [])
+        expect(seedOf(network)).to.equal(seedOf(transfer?.source ?? ''));
     }
     expect(three.tasks.flatMap(({ whiteBox }) => whiteBox?.exampleOfClass ?? [])).to.have.length(10);
   });
@@ -66,7 +71,9 @@ describe('the plan of a study', () => {
     expect(twins.networks.filter(({ twin }) => twin)).to.have.length(16);
     const transfers = twins.tasks.flatMap(({ transfer }) => transfer ?? []);
     const diagonals = transfers.flatMap(({ source, targets }) =>
-      targets.filter(({ diagonal }) => diagonal !== null).map(({ network, diagonal }) => ({ source, network, diagonal })),
+      targets
+        .filter(({ diagonal }) => diagonal !== null)
+        .map(({ network, diagonal }) => ({ source, network, diagonal })),
     );
     expect(diagonals).to.have.length(16 * 2 * 3);
     for (const { source, network, diagonal } of diagonals) {
@@ -76,7 +83,9 @@ describe('the plan of a study', () => {
       expect(twin).to.deep.include({ twin: true, recipe: original?.recipe, inputBits: original?.inputBits });
       expect(twin?.seed).to.not.equal(original?.seed);
     }
-    expect(twins.tasks.filter(({ network, whiteBox }) => network.endsWith('_twin') && whiteBox !== null)).to.have.length(0);
+    expect(
+      twins.tasks.filter(({ network, whiteBox }) => network.endsWith('_twin') && whiteBox !== null),
+    ).to.have.length(0);
   });
 
   it('has a hash of all that decides the results', () => {
@@ -87,9 +96,15 @@ describe('the plan of a study', () => {
 
   it('refuses seeds that are no count, and unknown names with the nearest known one', () => {
     for (const seeds of [0, -1, 1.5, Number.NaN, 101]) {
-      expect(() => planStudy(quick, seeds, hasSign)).to.throw('whole number of seeds').with.property('code', 'ERR_HARDBIT_ARGUMENT');
+      expect(() => planStudy(quick, seeds, hasSign))
+        .to.throw('whole number of seeds')
+        .with.property('code', 'ERR_HARDBIT_ARGUMENT');
     }
-    expect(() => findPreset('mnits', 'quick')).to.throw("did you mean 'mnist'").with.property('code', 'ERR_HARDBIT_UNKNOWN_NAME');
-    expect(() => findPreset('mnist', 'quik')).to.throw("did you mean 'quick'").with.property('code', 'ERR_HARDBIT_UNKNOWN_NAME');
+    expect(() => findPreset('mnits', 'quick'))
+      .to.throw("did you mean 'mnist'")
+      .with.property('code', 'ERR_HARDBIT_UNKNOWN_NAME');
+    expect(() => findPreset('mnist', 'quik'))
+      .to.throw("did you mean 'quick'")
+      .with.property('code', 'ERR_HARDBIT_UNKNOWN_NAME');
   });
 });

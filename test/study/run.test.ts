@@ -1,7 +1,15 @@
-import { expect } from 'chai';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { expect } from 'chai';
 import { type Preset, presets } from '../../lib/study/plan.js';
 import type { StudyEvent } from '../../lib/study/progress.js';
 import { type Examples, examplesSchema, type Results, resultsSchema } from '../../lib/study/results.js';
@@ -25,7 +33,16 @@ const small: Preset = {
 
 const IMAGES = 100;
 
-async function run(out: string, options: { preset?: Preset; resume?: boolean; signal?: AbortSignal; seeds?: number; onEvent?: (event: StudyEvent) => void } = {}) {
+async function run(
+  out: string,
+  options: {
+    preset?: Preset;
+    resume?: boolean;
+    signal?: AbortSignal;
+    seeds?: number;
+    onEvent?: (event: StudyEvent) => void;
+  } = {},
+) {
   const { preset = small, ...rest } = options;
   const load = async () => ({ train: bars(256, 1), test: bars(IMAGES, 2), sha256: { bars: 'none' } });
   return runPreset(preset, load, { out, command: 'hardbit test', ...rest });
@@ -72,7 +89,9 @@ describe('a study', function () {
       expect(existsSync(join(whole, model))).to.equal(true);
       expect(n).to.equal(IMAGES);
     }
-    expect(readdirSync(join(whole, 'networks')).filter((name) => name.endsWith('.checkpoint'))).to.have.length(0);
+    expect(
+      readdirSync(join(whole, 'networks')).filter((name) => name.endsWith('.checkpoint')),
+    ).to.have.length(0);
     // 4 networks × 3 attacks in one mode, 4 × 3 in three, and masking on each.
     expect(results.whiteBox).to.have.length(12 + 36 + 8);
     expect(results.transfer).to.have.length(8 * 8 * 3);
@@ -85,7 +104,12 @@ describe('a study', function () {
     expect(first).to.include({ kind: 'estimate', networks: 8, keptNetworks: 0, keptTasks: 0 });
     expect(first?.kind === 'estimate' && first.seconds).to.be.greaterThan(0);
     const fractions = rest.map((event) => (event.kind === 'progress' ? event.fraction : Number.NaN));
-    expect(fractions.every((fraction, i) => fraction >= 0 && fraction <= 1 && (i === 0 || fraction >= (fractions[i - 1] as number) - 1e-9))).to.equal(true);
+    expect(
+      fractions.every(
+        (fraction, i) =>
+          fraction >= 0 && fraction <= 1 && (i === 0 || fraction >= (fractions[i - 1] as number) - 1e-9),
+      ),
+    ).to.equal(true);
     expect(Math.max(...fractions)).to.be.greaterThan(0.9);
   });
 
@@ -112,15 +136,21 @@ describe('a study', function () {
   });
 
   it('keeps example images that show what the network saw', () => {
-    const examples: Examples = examplesSchema.parse(JSON.parse(readFileSync(join(whole, 'examples.json'), 'utf8')));
+    const examples: Examples = examplesSchema.parse(
+      JSON.parse(readFileSync(join(whole, 'examples.json'), 'utf8')),
+    );
     expect(examples.examples).to.have.length(10);
     for (const { inputBits, cleanCodes, clean, attack, adversarial } of examples.examples) {
       const codes = Buffer.from(cleanCodes, 'base64');
       const pixels = Buffer.from(clean, 'base64');
       const attacked = Buffer.from(adversarial, 'base64');
       const top = 2 ** inputBits - 1;
-      expect([...codes]).to.deep.equal([...pixels].map((k) => Math.floor(Math.fround(Math.fround(Math.fround(k / 255) * top) + 0.5))));
-      expect(Math.max(...attacked.map((k, i) => Math.abs(k - (pixels[i] as number))))).to.be.at.most(Math.ceil(255 * attack.epsilon));
+      expect([...codes]).to.deep.equal(
+        [...pixels].map((k) => Math.floor(Math.fround(Math.fround(Math.fround(k / 255) * top) + 0.5))),
+      );
+      expect(Math.max(...attacked.map((k, i) => Math.abs(k - (pixels[i] as number))))).to.be.at.most(
+        Math.ceil(255 * attack.epsilon),
+      );
     }
   });
 
@@ -151,12 +181,16 @@ describe('a study', function () {
     for (const { file } of results.networks) {
       expect(readFileSync(join(out, file)).equals(readFileSync(join(whole, file))), file).to.equal(true);
     }
-    expect(readFileSync(join(out, 'examples.json'), 'utf8')).to.equal(readFileSync(join(whole, 'examples.json'), 'utf8'));
+    expect(readFileSync(join(out, 'examples.json'), 'utf8')).to.equal(
+      readFileSync(join(whole, 'examples.json'), 'utf8'),
+    );
   });
 
   it('repeats cells and networks whose files are damaged or gone, and nothing else', async () => {
     const cells = readdirSync(join(whole, 'cells')).sort();
-    const [first, second, third] = [cells[0], cells[7], cells[11]].map((name) => join(whole, 'cells', name as string));
+    const [first, second, third] = [cells[0], cells[7], cells[11]].map((name) =>
+      join(whole, 'cells', name as string),
+    );
     truncateSync(first as string, 40);
     writeFileSync(second as string, 'no JSON');
     rmSync(third as string);
@@ -180,7 +214,9 @@ describe('a study', function () {
   it('is not overwritten, nor continued by another one', async () => {
     expect(await codeOf(run(whole))).to.equal('ERR_HARDBIT_RESUME');
     expect(await codeOf(run(whole, { resume: true, seeds: 2 }))).to.equal('ERR_HARDBIT_RESUME');
-    expect(await codeOf(run(whole, { resume: true, preset: { ...small, epochs: 3 } }))).to.equal('ERR_HARDBIT_RESUME');
+    expect(await codeOf(run(whole, { resume: true, preset: { ...small, epochs: 3 } }))).to.equal(
+      'ERR_HARDBIT_RESUME',
+    );
   });
 
   it('with twins and two seeds, has a diagonal of twins', async () => {
@@ -194,7 +230,16 @@ describe('a study', function () {
     };
     const twins = await run(join(root, 'twins'), { preset, seeds: 2 });
     expect(twins.networks.filter(({ twin }) => twin)).to.have.length(4);
-    expect(twins.transfer.map(({ diagonal }) => diagonal).sort()).to.deep.equal([null, null, null, null, 'twin', 'twin', 'twin', 'twin']);
+    expect(twins.transfer.map(({ diagonal }) => diagonal).sort()).to.deep.equal([
+      null,
+      null,
+      null,
+      null,
+      'twin',
+      'twin',
+      'twin',
+      'twin',
+    ]);
     expect(twins.seeds).to.deep.equal([1, 2]);
     const ids = new Set(twins.networks.filter(({ twin }) => !twin).map(({ id }) => id));
     expect(twins.whiteBox.every(({ network }) => ids.has(network))).to.equal(true);

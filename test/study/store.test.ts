@@ -1,9 +1,11 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { z } from 'zod';
+import { LOCK_FILE, lockFolder } from '../../lib/study/lock.js';
 import { decodeBits, encodeBits, StudyStore } from '../../lib/study/store.js';
 
 const study = { preset: 'quick', seeds: 1, hash: 'abc' };
@@ -15,10 +17,15 @@ describe("a study's folder", () => {
   });
   afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-  const opening = (resume: boolean, plan = study) => () => StudyStore.open(folder, plan, resume);
+  const opening =
+    (resume: boolean, plan = study) =>
+    () =>
+      StudyStore.open(folder, plan, resume).close();
 
   it('is made where it is missing and may be empty', () => {
-    expect(existsSync(StudyStore.open(join(folder, 'a', 'b'), study, false).path('study.json'))).to.equal(true);
+    expect(existsSync(StudyStore.open(join(folder, 'a', 'b'), study, false).path('study.json'))).to.equal(
+      true,
+    );
     rmSync(join(folder, 'a'), { recursive: true });
     expect(opening(true)).to.not.throw();
   });
@@ -34,7 +41,9 @@ describe("a study's folder", () => {
   it('is continued only on request, and only by an equal plan', () => {
     opening(false)();
     expect(opening(false)).to.throw('--resume').with.property('code', 'ERR_HARDBIT_RESUME');
-    expect(opening(true, { ...study, hash: 'def' })).to.throw('another plan').with.property('code', 'ERR_HARDBIT_RESUME');
+    expect(opening(true, { ...study, hash: 'def' }))
+      .to.throw('another plan')
+      .with.property('code', 'ERR_HARDBIT_RESUME');
     expect(opening(true)).to.not.throw();
   });
 
@@ -80,5 +89,34 @@ describe("a study's folder", () => {
     );
     expect(decodeBits(encodeBits(Uint8Array.of(1, 1, 1)), 2)).to.equal(null);
     expect(decodeBits('!', 8)).to.equal(null);
+  });
+});
+
+describe('the lock of a study folder', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'hardbit-lock-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+  it('keeps a second study out until the first is done', () => {
+    const unlock = lockFolder(folder);
+    expect(() => lockFolder(folder)).to.throw(`Process ${process.pid} is at work`);
+    unlock();
+    lockFolder(folder)();
+    expect(readdirSync(folder)).to.deep.equal([]);
+  });
+
+  it('takes over from a process that is gone, and from an empty file', () => {
+    const gone = spawnSync(process.execPath, ['-e', '0']).pid;
+    for (const content of [`${gone} ${hostname()}\n`, '']) {
+      writeFileSync(join(folder, LOCK_FILE), content);
+      lockFolder(folder)();
+    }
+  });
+
+  it('names the other machine that holds it', () => {
+    writeFileSync(join(folder, LOCK_FILE), '12 elsewhere\n');
+    expect(() => lockFolder(folder)).to.throw('Process 12 on elsewhere');
   });
 });

@@ -2,11 +2,11 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { toFloatImages } from '../../lib/data/dataset.js';
 import { createModel, loadModel, saveModel } from '../../lib/models/registry.js';
 import { adam, sgd } from '../../lib/optim/optimizer.js';
-import { memory } from '../../lib/runtime.js';
+import { memoryInfo } from '../../lib/tensor/runtime.js';
 import { scope } from '../../lib/tensor/scope.js';
-import { toFloatImages } from '../../lib/data/dataset.js';
 import { type FitOptions, fit } from '../../lib/training/fit.js';
 import { tinyDigits } from '../support/tiny-data.js';
 
@@ -93,9 +93,17 @@ describe('fit', () => {
     const checkpoint = { path: join(dir, 'checkpoint'), everySteps: 1 };
     const controller = new AbortController();
     await failure(
-      trained(dir, 'none', { optimizer, schedule: 'cosine', checkpoint, signal: controller.signal, onProgress: (p) => p.step === 4 && controller.abort() }),
+      trained(dir, 'none', {
+        optimizer,
+        schedule: 'cosine',
+        checkpoint,
+        signal: controller.signal,
+        onProgress: (p) => p.step === 4 && controller.abort(),
+      }),
     );
-    expect((await trained(dir, 'none', { optimizer, schedule: 'cosine', checkpoint, resume: true })).equals(whole)).to.equal(true);
+    expect(
+      (await trained(dir, 'none', { optimizer, schedule: 'cosine', checkpoint, resume: true })).equals(whole),
+    ).to.equal(true);
   });
 
   it('latent binary weights stay in [−1, 1]', async () => {
@@ -103,29 +111,45 @@ describe('fit', () => {
     const model = createModel('mnist-fcn', { inputBits: 1, recipe: 'bnn', seed: 1 });
     await fit(model, data, { ...options, optimizer: adam({ learningRate: 5 }) });
     for (const [name, { values }] of model.state()) {
-      if (name.endsWith('.weight')) expect(values.every((v) => Math.abs(v) <= 1), name).to.equal(true);
+      if (name.endsWith('.weight'))
+        expect(
+          values.every((v) => Math.abs(v) <= 1),
+          name,
+        ).to.equal(true);
     }
     model.dispose();
     data.dispose();
   });
 
   it('leaves no tensor behind, whatever happens', async () => {
-    const before = memory().liveTensors;
+    const before = memoryInfo().liveTensors;
     await trained(dir, 'bnn', { adversarial: { attack: 'pgd', epsilon: 0.1, steps: 2, mix: 0.5 } });
-    expect(memory().liveTensors).to.equal(before);
-    await failure(trained(dir, 'none', { onProgress: () => { throw new Error('from the outside'); } }));
-    expect(memory().liveTensors).to.equal(before);
+    expect(memoryInfo().liveTensors).to.equal(before);
+    await failure(
+      trained(dir, 'none', {
+        onProgress: () => {
+          throw new Error('from the outside');
+        },
+      }),
+    );
+    expect(memoryInfo().liveTensors).to.equal(before);
   });
 
   it('refuses a checkpoint of another training, a damaged one, and options out of range', async () => {
     const checkpoint = { path: join(dir, 'checkpoint'), everySteps: 1 };
     await trained(dir, 'none', { checkpoint });
-    expect((await failure(trained(dir, 'none', { checkpoint, resume: true, seed: 99 }))).code).to.equal('ERR_HARDBIT_RESUME');
+    expect((await failure(trained(dir, 'none', { checkpoint, resume: true, seed: 99 }))).code).to.equal(
+      'ERR_HARDBIT_RESUME',
+    );
     expect((await failure(trained(dir, 'none', { resume: true }))).code).to.equal('ERR_HARDBIT_ARGUMENT');
     expect((await failure(trained(dir, 'none', { epochs: 0 }))).code).to.equal('ERR_HARDBIT_ARGUMENT');
     expect((await failure(trained(dir, 'none', { batchSize: 1 }))).code).to.equal('ERR_HARDBIT_ARGUMENT');
-    expect((await failure(trained(dir, 'none', { adversarial: { attack: 'fgsm', epsilon: 0.1, mix: 0 } }))).code).to.equal('ERR_HARDBIT_ARGUMENT');
-    const unknown = await failure(trained(dir, 'none', { adversarial: { attack: 'fgms', epsilon: 0.1, mix: 0.5 } }));
+    expect(
+      (await failure(trained(dir, 'none', { adversarial: { attack: 'fgsm', epsilon: 0.1, mix: 0 } }))).code,
+    ).to.equal('ERR_HARDBIT_ARGUMENT');
+    const unknown = await failure(
+      trained(dir, 'none', { adversarial: { attack: 'fgms', epsilon: 0.1, mix: 0.5 } }),
+    );
     expect(unknown.code).to.equal('ERR_HARDBIT_UNKNOWN_NAME');
     expect(unknown.message).to.include("'fgsm'");
   });
@@ -158,7 +182,9 @@ describe('model files', () => {
       const loaded = loadModel(path);
       scope(() => {
         const images = toFloatImages(data.images);
-        expect([...loaded.logits(images).toFloat32Array()]).to.deep.equal([...model.logits(images).toFloat32Array()]);
+        expect([...loaded.logits(images).toFloat32Array()]).to.deep.equal([
+          ...model.logits(images).toFloat32Array(),
+        ]);
       });
       const again = join(dir, 'again.safetensors');
       saveModel(loaded, again, { epochs: 2 });

@@ -1,1 +1,0 @@
-export { codesOf } from '../attacks/codes.js';
