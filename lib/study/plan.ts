@@ -65,7 +65,7 @@ export const presets = {
     trainings: [natural, fgsmTrained],
     epochs: 3,
     batchSize: 128,
-    optimizer: adam({ learningRate: 2e-3 }),
+    optimizer: adam({ learningRate: 1e-3 }),
     schedule: 'linear',
     attacks: [
       { name: 'fgsm', epsilons, gradientModes: 'all', transfer: true },
