@@ -21,8 +21,9 @@ struct AdamStep {
   float keep, beta1, rest1, beta2, rest2, rate, epsilon, limit;
 };
 
-// A square root and a division an element: worth wider vectors where the CPU has them. Elementwise and without
-// contraction, so every clone gives the same bits. (Sanitizers cannot instrument the resolver that picks a clone.)
+// A square root and a division an element: worth wider vectors where the CPU has them. Elementwise and
+// without contraction, so every clone gives the same bits. (Sanitizers cannot instrument the resolver that
+// picks a clone.)
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
 __attribute__((target_clones("default", "avx2", "avx512f")))
 #endif
