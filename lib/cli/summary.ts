@@ -81,7 +81,7 @@ export function studySummary(results: Results): string {
     lossTable(results),
     '',
     `Adversarial loss in points (clean minus adversarial accuracy), by attack and ε: white-box, worst gradient mode found,`,
-    `n = ${images}, seed${results.seeds.length > 1 ? 's' : ''} ${results.seeds.join(', ')}.`,
+    `n = ${images} (clean column: ${[...new Set(results.networks.map(({ n }) => n))].join(', ')}), seed${results.seeds.length > 1 ? 's' : ''} ${results.seeds.join(', ')}.`,
     '',
     claimTable(results),
   ].join('\n');

@@ -135,6 +135,11 @@ function variantAt(
   );
 }
 
+/** Test images behind the clean accuracies, which are more than those attacked. */
+function cleanCount(summary: Summary): string {
+  return span(summary.results.networks.map((network) => network.n));
+}
+
 function cleanOf(variant: Variant): number {
   return variant.networks.reduce((sum, network) => sum + network.cleanAccuracy, 0) / variant.networks.length;
 }
@@ -200,7 +205,7 @@ export function headlineTable(summary: Summary): Markup {
       `${family.title.toLowerCase()}: of ${family.attacks.map((attack) => attack.label).join(', ')}`,
   );
   return scrollTable(
-    html`<b>Accuracy in %, clean and under attack.</b> ${provenance(seen, 'White-box')}; ${names.join('; ')}. ${modeLegend(seen)}${flagLegend(seen)}`,
+    html`<b>Accuracy in %, clean and under attack.</b> ${provenance(seen, 'White-box')}; clean: n = ${cleanCount(summary)}; ${names.join('; ')}. ${modeLegend(seen)}${flagLegend(seen)}`,
     'Accuracy of every network, clean and under attack',
     html`<thead>
 <tr><th rowspan="2" scope="col">Input</th><th rowspan="2" scope="col">Clean</th>${families.map(
@@ -269,7 +274,7 @@ ${rows.map(
     html`<b>Adversarial loss under ${attack.label}${summary.models.length > 1 && `, ${model}`}</b>, in points (clean minus adversarial accuracy; lower is better). ${provenance(
       seen,
       'White-box',
-    )}. <mark>Marked</mark>: the smallest loss of its training and ε. ${modeLegend(seen)}${flagLegend(seen)}`,
+    )}; the losses are against the clean accuracy on these, the column beside them is on n = ${cleanCount(summary)}. <mark>Marked</mark>: the smallest loss of its training and ε. ${modeLegend(seen)}${flagLegend(seen)}`,
     `Adversarial loss under ${attack.label} by input bits and recipe`,
     html`<thead>
 <tr><th rowspan="2" scope="col">Input</th><th scope="colgroup" colspan="${recipes.length}">Clean accuracy, %</th>${attack.epsilons.map(

@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import { expect } from 'chai';
 import { packageRoot } from '../../lib/version.js';
 
@@ -19,7 +20,7 @@ describe('the example of the README', () => {
     this.timeout(300_000);
     const folder = mkdtempSync(join(tmpdir(), 'hardbit-example-'));
     try {
-      const tsx = pathToFileURL(fileURLToPath(import.meta.resolve('tsx'))).href;
+      const tsx = pathToFileURL(createRequire(import.meta.url).resolve('tsx')).href;
       const run = spawnSync(process.execPath, ['--import', tsx, script], { cwd: folder, encoding: 'utf8' });
       expect(run.stderr).to.equal('');
       expect(run.status).to.equal(0);
