@@ -73,8 +73,10 @@ export type TrainConfig = z.infer<typeof trainConfigSchema>;
 const keys = Object.keys(trainConfigSchema.shape);
 
 function configError(path: string, place: string, sentence: string, cause?: unknown): HardbitError {
-  const end = /[.!?]$/.test(sentence) ? '' : '.';
-  return new HardbitError('ERR_HARDBIT_CONFIG', `${path}${place}: ${sentence}${end}`, { cause });
+  // Keys and values are quoted as they stand, and YAML lets them run over several lines.
+  const line = sentence.replace(/\s+/g, ' ').trim();
+  const end = /[.!?]$/.test(line) ? '' : '.';
+  return new HardbitError('ERR_HARDBIT_CONFIG', `${path}${place}: ${line}${end}`, { cause });
 }
 
 /**

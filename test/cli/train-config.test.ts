@@ -84,7 +84,7 @@ describe('the YAML of a training', () => {
           }
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 300, examples: [['? a: #']] },
     );
   });
 });
