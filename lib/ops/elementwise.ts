@@ -2,16 +2,6 @@ import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Tape, Variable } from './tape.js';
 
-/** y ← y + a·x, in place; f32 tensors of one shape. */
-export function axpy(y: Tensor, a: number, x: Tensor): void {
-  native().axpy(y.handle, a, x.handle);
-}
-
-/** Pixels k ∈ 0 … 255 (u8) as f32 fl(k / 255), the same shape. */
-export function u8ToFloat(images: Tensor): Tensor {
-  return new Tensor(native().u8ToFloat(images.handle));
-}
-
 /**
  * y = max(x, 0) on f32 of any shape; dx = dy·1[y > 0]. Saves y.
  */

@@ -17,8 +17,3 @@ export function randomUniform(
 ): Tensor {
   return new Tensor(native().randomUniform(shape, low, high, seed, stream));
 }
-
-/** A uniform permutation of 0 … count − 1, i32 [count], by (seed, stream). */
-export function permutation(count: number, seed: number, stream: number): Tensor {
-  return new Tensor(native().permutation(count, seed, stream));
-}

@@ -1,6 +1,6 @@
 import { HardbitError } from '../errors.js';
+import { native } from '../native.js';
 import type { Tensor } from '../tensor/tensor.js';
-import { axpy } from './elementwise.js';
 
 /**
  * A value in a recorded computation. Its gradient is an f32 tensor of the same logical shape, whatever the dtype of
@@ -67,7 +67,7 @@ export class Tape {
           gradients.set(input, dInput);
         } else {
           const total = sum.clone();
-          axpy(total, 1, dInput);
+          native().axpy(total.handle, 1, dInput.handle);
           gradients.set(input, total);
         }
       });
