@@ -1,6 +1,8 @@
 import { createHash, randomBytes } from 'node:crypto';
 import {
+  accessSync,
   closeSync,
+  constants,
   fchmodSync,
   fsyncSync,
   mkdirSync,
@@ -121,6 +123,28 @@ function makeFolders(path: string, parents: boolean): void {
     if (code !== 'ENOENT' || !parents) throw error;
     makeFolders(dirname(path), dirname(path) !== path);
     makeFolders(path, false);
+  }
+}
+
+/**
+ * Finds out whether `path` can be written, before long work whose result is to stand there; changes nothing.
+ *
+ * @throws ERR_HARDBIT_WRITE as `writeFileAtomic` would; that the disk has room at the end is not promised.
+ */
+export function requireWritable(path: string): void {
+  try {
+    const existing = statSync(path, { throwIfNoEntry: false });
+    if (existing?.isDirectory()) throw Object.assign(new Error(`${path} is a folder`), { code: 'EISDIR' });
+    if (existing !== undefined && !existing.isFile()) {
+      accessSync(path, constants.W_OK);
+      return;
+    }
+    const folder = dirname(existing === undefined ? path : realpathSync(path));
+    const probe = join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    closeSync(openSync(probe, 'wx'));
+    unlinkSync(probe);
+  } catch (error) {
+    throw fileError('ERR_HARDBIT_WRITE', 'write', path, error);
   }
 }
 

@@ -14,7 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { makeFolder, readFile, sha256, writeFileAtomic } from '../lib/files.js';
+import { makeFolder, readFile, requireWritable, sha256, writeFileAtomic } from '../lib/files.js';
 import { failure } from './support/failure.js';
 
 describe('files', () => {
@@ -24,6 +24,20 @@ describe('files', () => {
   });
   afterEach(() => {
     rmSync(folder, { recursive: true, force: true });
+  });
+
+  it('finds out beforehand what cannot be written, and changes nothing', () => {
+    const path = join(folder, 'a.txt');
+    requireWritable(path);
+    writeFileSync(path, 'old');
+    requireWritable(path);
+    expect(readdirSync(folder)).to.deep.equal(['a.txt']);
+    expect(readFileSync(path, 'utf8')).to.equal('old');
+    for (const wrong of [folder, join(folder, 'missing', 'a.txt'), join(path, 'a.txt')]) {
+      expect(() => requireWritable(wrong), wrong)
+        .to.throw()
+        .with.property('code', 'ERR_HARDBIT_WRITE');
+    }
   });
 
   it('writes text and bytes, replaces what was there, and leaves no other file', () => {

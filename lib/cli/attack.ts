@@ -67,7 +67,8 @@ export function addAttack(program: Command): void {
     const { createDataset } = await import('../data/dataset.js');
     const { encodeNpy, readImages, readLabels } = await import('../data/npy.js');
     const { evaluateAttack } = await import('../evaluation/attack.js');
-    const { writeFileAtomic } = await import('../files.js');
+    const { requireWritable, writeFileAtomic } = await import('../files.js');
+    requireWritable(flags.out);
     using model = loadModel(path);
     using images = readImages(flags.images, model.inputShape);
     using labels = readLabels(flags.labels, model.classes, images.rows);

@@ -30,7 +30,8 @@ export function addPredict(program: Command): void {
     await requireDevice(flags.device);
     const { loadModel } = await import('../models/registry.js');
     const { encodeNpy, readImages } = await import('../data/npy.js');
-    const { writeFileAtomic } = await import('../files.js');
+    const { requireWritable, writeFileAtomic } = await import('../files.js');
+    if (flags.logits !== undefined) requireWritable(flags.logits);
     const { throwIfAborted } = await import('../errors.js');
     const { setImmediate: nextTurn } = await import('node:timers/promises');
     using model = loadModel(path);

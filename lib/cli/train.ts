@@ -148,6 +148,9 @@ export function addTrain(program: Command): void {
       out,
       checkpoint,
     } = settings;
+    const { requireWritable } = await import('../files.js');
+    requireWritable(out);
+    if (checkpoint !== undefined) requireWritable(checkpoint);
     using model = createModel(name, { inputBits: bits, recipe, seed });
     const interrupted =
       checkpoint === undefined

@@ -36,7 +36,7 @@ const EPOCH_STREAM = 0x2000_0000;
  *
  * @param images f32 in [0, 1] or u8, [N, H, W, C]
  * @param labels i32 [N] in [0, classes)
- * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE where the two do not fit each other or this description.
+ * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS where they do not fit each other or this description.
  */
 export function createDataset(name: string, classes: number, images: Tensor, labels: Tensor): Dataset {
   const [size, height, width, channels] = images.shape;
@@ -56,6 +56,13 @@ export function createDataset(name: string, classes: number, images: Tensor, lab
     throw new HardbitError(
       'ERR_HARDBIT_DTYPE',
       `The images of '${name}' are ${images.dtype}; expected f32 in [0, 1] or u8.`,
+    );
+  }
+  const invalid = images.dtype === 'f32' ? native().countInvalidPixels(images.handle) : 0;
+  if (invalid > 0) {
+    throw new HardbitError(
+      'ERR_HARDBIT_PIXELS',
+      `${invalid} pixels of '${name}' are NaN or outside [0, 1]; expected f32 in [0, 1].`,
     );
   }
   if (labels.dtype !== 'i32') {

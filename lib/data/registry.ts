@@ -4,6 +4,8 @@ import type { Dataset } from './dataset.js';
 import { type DownloadProgress, fetchDataset } from './fetch.js';
 import { decodeMnist, mnist } from './mnist.js';
 
+export { createDataset, type Dataset, takeFirst } from './dataset.js';
+
 export const datasetNames = ['mnist'] as const;
 export type DatasetName = (typeof datasetNames)[number];
 

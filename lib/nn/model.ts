@@ -1,4 +1,5 @@
 import { HardbitError } from '../errors.js';
+import { countInvalidPixels } from '../ops/attack-step.js';
 import { argmax, softmaxCrossEntropy } from '../ops/cross-entropy.js';
 import { discretize } from '../ops/discretize.js';
 import { Tape, type Variable, variable } from '../ops/tape.js';
@@ -114,8 +115,19 @@ export class Model {
     return toReal(tape, activation);
   }
 
-  /** Logits f32 [N, classes] in evaluation mode; the caller owns them. */
+  /**
+   * Logits f32 [N, classes] in evaluation mode; the caller owns them.
+   *
+   * @throws ERR_HARDBIT_PIXELS for pixels that are NaN or outside [0, 1]; ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE
+   */
   logits(images: Tensor): Tensor {
+    const invalid = countInvalidPixels(images);
+    if (invalid > 0) {
+      throw new HardbitError(
+        'ERR_HARDBIT_PIXELS',
+        `${invalid} pixels are NaN or outside [0, 1]; expected f32 in [0, 1].`,
+      );
+    }
     return scope(
       () =>
         this.forward(new Tape(), variable(images, false), {

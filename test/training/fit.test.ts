@@ -2,11 +2,12 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { toFloatImages } from '../../lib/data/dataset.js';
+import { createDataset, toFloatImages } from '../../lib/data/dataset.js';
 import { createModel, loadModel, saveModel } from '../../lib/models/registry.js';
 import { adam, sgd } from '../../lib/optim/optimizer.js';
 import { memoryInfo } from '../../lib/tensor/runtime.js';
 import { scope } from '../../lib/tensor/scope.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
 import { type FitOptions, fit } from '../../lib/training/fit.js';
 import { tinyDigits } from '../support/tiny-data.js';
 
@@ -192,6 +193,27 @@ describe('model files', () => {
       for (const each of [model, loaded, data]) each.dispose();
     });
   }
+
+  it('pixels that are NaN or outside [0, 1] are an error, not a prediction', () => {
+    const model = createModel('mnist-fcn', { inputBits: 2, recipe: 'bnn', seed: 1 });
+    for (const wrong of [Number.NaN, -0.01, 1.01]) {
+      scope(() => {
+        const images = Tensor.from(
+          'f32',
+          [1, 28, 28, 1],
+          new Float32Array(784).fill(0.5, 1).fill(wrong, 0, 1),
+        );
+        for (const use of [() => model.logits(images), () => model.predict(images)]) {
+          expect(use).to.throw('1 pixels').with.property('code', 'ERR_HARDBIT_PIXELS');
+        }
+        const labels = Tensor.from('i32', [1]);
+        expect(() => createDataset('own', 10, images, labels))
+          .to.throw("1 pixels of 'own'")
+          .with.property('code', 'ERR_HARDBIT_PIXELS');
+      });
+    }
+    model.dispose();
+  });
 
   it('an unknown model, recipe or bit depth is named in the error', () => {
     const create = (name: string, recipe: string, inputBits: number) => () =>
