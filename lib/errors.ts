@@ -28,6 +28,9 @@ export const errorCodes = [
 
 export type ErrorCode = (typeof errorCodes)[number];
 
+/** Texts out of files stand in messages: their line breaks and escape sequences must not reach a terminal or a log. */
+const controlCharacters = /[\p{Cc}\u2028\u2029]+/gu;
+
 export class HardbitError extends Error {
   override readonly name = 'HardbitError';
 
@@ -36,7 +39,7 @@ export class HardbitError extends Error {
     message: string,
     options?: ErrorOptions,
   ) {
-    super(message, options);
+    super(message.replace(controlCharacters, ' '), options);
   }
 }
 

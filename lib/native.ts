@@ -6,7 +6,8 @@ import { HardbitError } from './errors.js';
 
 /**
  * The native core as TypeScript sees it. This is the only file that loads the addon; the loader is
- * `native()` at the end. All functions are synchronous and throw `Error` with an ERR_HARDBIT_* code.
+ * `native()` at the end. All functions but gatherImagesAsync are synchronous; they throw `Error` with an ERR_HARDBIT_*
+ * code, and it rejects with one.
  *
  * Shapes: N examples, K input features, M output features, C channels. Arrays are row-major.
  * A `bits` tensor holds +1 (bit 1) or −1 (bit 0) along its last dimension; each row is padded with zero bits to
@@ -64,6 +65,13 @@ export interface MemoryInfo {
   readonly peakBytes: number;
 }
 
+/** Where the elements of an array lie in a file: `length` bytes from byte `offset` on, row-major. */
+export interface FileArray {
+  readonly shape: readonly number[];
+  readonly offset: number;
+  readonly length: number;
+}
+
 export interface AdamParameters {
   readonly learningRate: number;
   readonly beta1: number;
@@ -86,6 +94,43 @@ export interface SgdParameters {
   readonly clip: number;
 }
 
+/** Where a convolution's window goes. Out: ⌊(H + padding − dilation·(KH − 1) − 1) / stride⌋ + 1 rows, columns alike. */
+export interface Conv2dGeometry {
+  /** Rows, columns. */
+  readonly stride: readonly [number, number];
+  readonly dilation: readonly [number, number];
+  /** Above, below, left, right. */
+  readonly padding: readonly [number, number, number, number];
+  /** Divides input and output channels. */
+  readonly groups: number;
+}
+
+/** Where a pooling window goes; padding is less than the kernel and takes no part (max) or counts as zeros (average). */
+export interface Pool2dGeometry {
+  /** Rows, columns; their product at most 256. */
+  readonly kernel: readonly [number, number];
+  readonly stride: readonly [number, number];
+  /** Above, below, left, right. */
+  readonly padding: readonly [number, number, number, number];
+}
+
+/** What a padded pixel of a binary convolution stands for: 0, or 1 (signs +1, codes their largest). */
+export type PaddingValue = 'zero' | 'one';
+
+/**
+ * Gradient of α·sign(w), α = mean|w| an output channel, with respect to w, for g the gradient of the product: `constant`
+ * α·g·1[|w| ≤ 1] (Larq); `paper` g·(1/n + α·1[|w| ≤ 1]) (Rastegari et al. 2016, eq. 11); `chain`
+ * α·g·1[|w| ≤ 1] + sign(w)·Σ(sign(w)·g)/n.
+ */
+export type MagnitudeGradient = 'constant' | 'paper' | 'chain';
+
+export interface BopParameters {
+  /** Weight of the newest gradient in the moving average. */
+  readonly gamma: number;
+  /** A weight flips where w·m exceeds it. */
+  readonly threshold: number;
+}
+
 export interface NativeAddon {
   readonly Tensor: new (...args: never[]) => NativeTensor;
 
@@ -104,6 +149,10 @@ export interface NativeAddon {
   slice(x: NativeTensor, begin: number, end: number): NativeTensor;
   /** A copy of the given rows: indices i32 [R] in [0, N). */
   gather(x: NativeTensor, indices: NativeTensor): NativeTensor;
+  /**
+   * `gather` of u8 or f32 images as f32, on a thread of its own; u8 k ↦ fl(k / 255). Nobody may write to x meanwhile.
+   */
+  gatherImagesAsync(x: NativeTensor, indices: NativeTensor): Promise<NativeTensor>;
   clone(x: NativeTensor): NativeTensor;
   /** Rows of a, then rows of b (same dtype and trailing shape). */
   concat(a: NativeTensor, b: NativeTensor): NativeTensor;
@@ -144,16 +193,158 @@ export interface NativeAddon {
   /** dy·(2 − 2|x|)·1[|x| ≤ 1]. */
   approxSignBackward(dy: NativeTensor, x: NativeTensor): NativeTensor;
 
+  /** dy·β(2 − βx·tanh(βx/2))/(1 + cosh βx), in double, rounded once (Darabi et al. 2018). */
+  swishSignBackward(dy: NativeTensor, x: NativeTensor, beta: number): NativeTensor;
+  /** dy·1[|x| ≤ 1]; a NaN gives 0. */
+  clippedBackward(dy: NativeTensor, x: NativeTensor): NativeTensor;
+  /** f32 → u8 codes of one bit, 1[x > 0]. */
+  heaviside(x: NativeTensor): NativeTensor;
+  /** f32 → u8 codes floor(fl(fl(clip(x, 0, 1)·(2^bits − 1)) + ½)), a NaN gives 0 (DoReFa activations). */
+  quantizeUnit(x: NativeTensor, bits: number): NativeTensor;
+  /** dy·1[0 ≤ x ≤ 1]. */
+  unitBackward(dy: NativeTensor, x: NativeTensor): NativeTensor;
+
+  // -- quantized weights: w f32 [M,K]; planes bits [P·M,K], plane p in rows p·M … (p + 1)·M − 1
+  /** bits, sign(fl(w + shift)), sign(0) = +1. */
+  packSignsShifted(w: NativeTensor, shift: number): NativeTensor;
+  /** Mean of |w| over all elements, summed in double. */
+  meanMagnitude(w: NativeTensor): number;
+  /** Mean of |w| of each row, summed in double, f32 [M]. */
+  rowMagnitudes(w: NativeTensor): NativeTensor;
+  /** dW from the gradient g f32 [M,K] of α·sign(w); alpha f32 [M]. */
+  magnitudeSignBackward(
+    g: NativeTensor,
+    w: NativeTensor,
+    alpha: NativeTensor,
+    gradient: MagnitudeGradient,
+  ): NativeTensor;
+  /** DoReFa: t = tanh w, m = max|t| (1 where all are 0), codes u8 of t/(2m) + ½ in `bits` bits, [M,K]. */
+  dorefaWeights(w: NativeTensor, bits: number): { codes: NativeTensor; maximum: number };
+  /** g·(1 − tanh²w)/maximum. */
+  dorefaWeightsBackward(g: NativeTensor, w: NativeTensor, maximum: number): NativeTensor;
+  /** Codes u8 [M,K] of `bits` bits as planes [bits·M,K], plane p the bit 2^p. */
+  codePlanes(codes: NativeTensor, bits: number): NativeTensor;
+  /** f32 [M,K] = scale[m]·Σ_p coefficients[p]·plane_p, planes of ±1; coefficients whole numbers. */
+  planesToFloat(planes: NativeTensor, coefficients: readonly number[], scale: NativeTensor): NativeTensor;
+  /** i16 | i32 [R,P·M] → i32 [R,M]: Σ_p coefficients[p]·y[r, p·M + m]. */
+  combinePlanes(y: NativeTensor, coefficients: readonly number[]): NativeTensor;
+  /** f32 | i16 | i32 […,C], scales f32 [C] → f32, fl(x·scales[c]). */
+  scaleChannels(x: NativeTensor, scales: NativeTensor): NativeTensor;
+  /** Places where two bits tensors of one shape differ, and their logical size is count(shape). */
+  countDifferentSigns(a: NativeTensor, b: NativeTensor): number;
+
+  // -- convolution, NHWC: x [N,H,W,C] → [N,OH,OW,M]. Float weights [M,KH,KW,C/groups]; binary ones bits
+  //    [M, KH·KW·(C/groups)], the same order in one row.
+  conv2dForward(
+    x: NativeTensor,
+    w: NativeTensor,
+    bias: NativeTensor | null,
+    geometry: Conv2dGeometry,
+  ): NativeTensor;
+  /** dL/dx for x of height and width `size`. */
+  conv2dBackwardInput(
+    dy: NativeTensor,
+    w: NativeTensor,
+    size: readonly [number, number],
+    geometry: Conv2dGeometry,
+  ): NativeTensor;
+  /** dL/dw for a kernel of rows and columns `kernel`. */
+  conv2dBackwardWeight(
+    dy: NativeTensor,
+    x: NativeTensor,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+  ): NativeTensor;
+  /** x bits (±1) by w bits, exact: i16 where KH·KW·(C/groups) ≤ 32767, else i32. */
+  binaryConv2d(
+    x: NativeTensor,
+    w: NativeTensor,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+  ): NativeTensor;
+  /** Codes u8 of `bits` bits by w bits, exact: i16 where KH·KW·(C/groups)·(2^bits − 1) ≤ 32767, else i32. */
+  codesConv2d(
+    codes: NativeTensor,
+    bits: number,
+    w: NativeTensor,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+  ): NativeTensor;
+  /** The same two by the scalar reference, for tests. */
+  binaryConv2dReference(
+    x: NativeTensor,
+    w: NativeTensor,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+  ): NativeTensor;
+  codesConv2dReference(
+    codes: NativeTensor,
+    bits: number,
+    w: NativeTensor,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+  ): NativeTensor;
+
+  // -- pooling, NHWC
+  /**
+   * Largest of each window, x f32 | i16 | i32 | bits; a NaN wins, as in PyTorch. `index` u8 [N,OH,OW,C]: the first such
+   * place of the window, row-major, only where asked for.
+   */
+  maxPool2d(
+    x: NativeTensor,
+    geometry: Pool2dGeometry,
+    withIndex: boolean,
+  ): { y: NativeTensor; index: NativeTensor | null };
+  /** dx f32 of height and width `size`. */
+  maxPool2dBackward(
+    dy: NativeTensor,
+    index: NativeTensor,
+    size: readonly [number, number],
+    geometry: Pool2dGeometry,
+  ): NativeTensor;
+  /** Bits pooled by OR, channels whose bit in `and` bits [C] is 1 by AND: max-pooling moved behind a falling threshold. */
+  poolSigns(x: NativeTensor, geometry: Pool2dGeometry, and: NativeTensor): NativeTensor;
+  /** Mean of each window over all its places, padding counting as zeros; x f32. */
+  avgPool2d(x: NativeTensor, geometry: Pool2dGeometry): NativeTensor;
+  avgPool2dBackward(
+    dy: NativeTensor,
+    size: readonly [number, number],
+    geometry: Pool2dGeometry,
+  ): NativeTensor;
+
+  // -- elementwise of networks (f32)
+  add(a: NativeTensor, b: NativeTensor): NativeTensor;
+  /** clamp(x, −1, 1); a NaN stays. */
+  hardtanh(x: NativeTensor): NativeTensor;
+  /** dy·1[−1 < x < 1]. */
+  hardtanhBackward(dy: NativeTensor, x: NativeTensor): NativeTensor;
+  /**
+   * fl(x/(1 − rate)) where the mask bit is 1, else 0; element i is kept by draw i of (seed, stream, step), with
+   * probability 1 − rate. 0 ≤ rate < 1.
+   */
+  dropout(
+    x: NativeTensor,
+    rate: number,
+    seed: number,
+    stream: number,
+    step: number,
+  ): { y: NativeTensor; mask: NativeTensor };
+  dropoutBackward(dy: NativeTensor, mask: NativeTensor, rate: number): NativeTensor;
+
   // -- dense (f32, oneDNN): x [N,K], w [M,K], bias [M]
   denseForward(x: NativeTensor, w: NativeTensor, bias: NativeTensor | null): NativeTensor;
   /** dy [N,M] · w [M,K] → [N,K]. */
   denseBackwardInput(dy: NativeTensor, w: NativeTensor): NativeTensor;
   /** dyᵀ · x → [M,K]. */
   denseBackwardWeight(dy: NativeTensor, x: NativeTensor): NativeTensor;
-  /** Sums over rows, [N,M] → [M]. */
+  /** Sums over rows, […,M] → [M]. */
   sumRows(dy: NativeTensor): NativeTensor;
 
-  // -- batch norm over rows: x f32 | i16 | i32 [N,C], z = scale·x (scale 1 for f32); integer sums are exact.
+  // -- batch norm over rows: x f32 | i16 | i32 […,C], z = scale·x (scale 1 for f32); integer sums are exact.
   /** Also updates running ← (1 − momentum)·running + momentum·batch, in place (unbiased variance, as PyTorch). */
   batchNormTrain(
     x: NativeTensor,
@@ -216,6 +407,11 @@ export interface NativeAddon {
     parameters: SgdParameters,
   ): void;
 
+  /** Bop (Helwegen et al. 2019) on weights of ±1: m ← fl((1 − γ)m + γg); w ← −w where w·m > threshold. Returns the flips. */
+  bopStep(weights: NativeTensor, gradient: NativeTensor, m: NativeTensor, parameters: BopParameters): number;
+  /** average ← decay·average + (1 − decay)·value, in place. */
+  averageStep(average: NativeTensor, value: NativeTensor, decay: number): void;
+
   // -- attacks (f32). The ball: lo = max(0, fl(x0 − ε)), hi = min(1, fl(x0 + ε)).
   /** clamp(fl(x + fl(stepSize·sign(gradient))), lo, hi), sign(0) = 0; a negative step descends. */
   attackStep(
@@ -243,6 +439,27 @@ export interface NativeAddon {
     stream: number,
     firstRow: number,
   ): NativeTensor;
+  /**
+   * The L2 step: x + stepSize·g/‖g‖₂ a row (a zero gradient moves nothing), then onto the ball of radius ε around x0, then
+   * into [0, 1]. Norms in double.
+   */
+  attackStepL2(
+    x: NativeTensor,
+    gradient: NativeTensor,
+    origin: NativeTensor,
+    stepSize: number,
+    epsilon: number,
+  ): NativeTensor;
+  /** Uniform in the L2 ball of radius ε, then into [0, 1]; row i draws from (seed, stream, firstRow + i). */
+  attackUniformStartL2(
+    origin: NativeTensor,
+    epsilon: number,
+    seed: number,
+    stream: number,
+    firstRow: number,
+  ): NativeTensor;
+  /** ‖a − b‖₂ of each row, summed in double, f32 [N]. */
+  rowDistances(a: NativeTensor, b: NativeTensor): NativeTensor;
   /** Pixels whose code can change: Q(lo) ≠ Q(hi). */
   countFlippable(x: NativeTensor, epsilon: number, bits: number): number;
   /** Per row: 1 where every element is exactly 0, u8 [N]. */
@@ -269,6 +486,23 @@ export interface NativeAddon {
   ): NativeTensor;
   /** i32 [count], a uniform permutation of 0 … count − 1. */
   permutation(count: number, seed: number, stream: number): NativeTensor;
+
+  // -- readers of files that others wrote: they check the whole file and copy nothing; `what` names it in errors
+  /** An IDX file of unsigned bytes with that many dimensions. */
+  readIdx(file: Uint8Array, dimensions: number, what: string): FileArray;
+  /** A `.npy` file, C order, little-endian. */
+  readNpy(file: Uint8Array, what: string): FileArray & { readonly descriptor: 'f4' | 'u1' | 'i4' | 'i8' };
+  /** A safetensors file. Both lists are in the header's order; names and keys are distinct. */
+  readSafetensors(
+    file: Uint8Array,
+    what: string,
+  ): {
+    readonly tensors: readonly (FileArray & {
+      readonly name: string;
+      readonly dtype: 'F32' | 'I32' | 'I16' | 'I8' | 'U8' | 'U32';
+    })[];
+    readonly metadata: readonly (readonly [key: string, value: string])[];
+  };
 }
 
 /** The folder of package.json: this file is lib/native.ts in a checkout and dist/native.js in the package. */

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes a checkout ready: installs what is missing on the system, the npm packages, and builds. Run it as often as
-# you like. With --dev also what the tests need (GoogleTest), with --ci also what .ci/run needs (clang-format).
+# you like. With --dev also what the tests need (GoogleTest), with --ci also what .ci/run needs (clang with its
+# sanitizers, fuzzer and OpenMP, and clang-format).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,14 +37,24 @@ command -v make >/dev/null || command -v ninja >/dev/null || missing+=(make)
 command -v cmake >/dev/null || missing+=(cmake)
 has_header oneapi/dnnl/dnnl.hpp || missing+=(onednn)
 if [ $dev = yes ]; then has_header gtest/gtest.h || missing+=(gtest); fi
-if [ $ci = yes ]; then command -v clang-format >/dev/null || missing+=(clang-format); fi
+if [ $ci = yes ]; then
+  command -v clang-format >/dev/null || missing+=(clang-format)
+  # Debian's numbered compilers stand beside, or in place of, the plain name.
+  clang=$(compgen -c clang++ | grep -xE 'clang\+\+(-[0-9]+)?' | head -n 1 || true)
+  [ -n "$clang" ] || missing+=(clang)
+  if [ -z "$clang" ] || ! echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, long) { return 0; }' |
+    "$clang" -x c++ - -fsanitize=fuzzer,address -o /dev/null 2>/dev/null; then missing+=(clang-runtime); fi
+  if [ -z "$clang" ] || ! echo 'int main() {}' | "$clang" -x c++ - -fopenmp=libomp -o /dev/null 2>/dev/null; then missing+=(libomp); fi
+fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
-    declare -A package=([npm]=npm [compiler]=g++ [make]=make [cmake]=cmake [onednn]=libdnnl-dev [gtest]=libgtest-dev [clang-format]=clang-format)
+    declare -A package=([npm]=npm [compiler]=g++ [make]=make [cmake]=cmake [onednn]=libdnnl-dev [gtest]=libgtest-dev [clang-format]=clang-format
+      [clang]=clang [clang-runtime]=libclang-rt-dev [libomp]=libomp-dev)
     update='apt-get update -q' install='apt-get install -q -y --no-install-recommends'
   elif command -v dnf >/dev/null; then
-    declare -A package=([npm]=npm [compiler]=gcc-c++ [make]=make [cmake]=cmake [onednn]=onednn-devel [gtest]=gtest-devel [clang-format]=clang-tools-extra)
+    declare -A package=([npm]=npm [compiler]=gcc-c++ [make]=make [cmake]=cmake [onednn]=onednn-devel [gtest]=gtest-devel [clang-format]=clang-tools-extra
+      [clang]=clang [clang-runtime]=compiler-rt [libomp]=libomp-devel)
     update='true' install='dnf install -y'
   else
     echo "bootstrap: missing: ${missing[*]} (onednn is oneDNN with its headers); install them and run this again." >&2

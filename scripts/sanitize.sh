@@ -18,5 +18,5 @@ asan=$("${CXX:-c++}" -print-file-name=libasan.so)
 ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 LD_PRELOAD=$(realpath "$asan") \
   HARDBIT_ADDON=$PWD/build/sanitize/Release/hardbit.node \
   node node_modules/mocha/bin/mocha.js --timeout 120000 \
-  test/native.test.ts 'test/tensor/*.test.ts' 'test/ops/*.test.ts' || status=1
+  test/native.test.ts 'test/tensor/*.test.ts' 'test/ops/*.test.ts' 'test/nn/*.test.ts' test/data/idx.test.ts test/data/npy.test.ts || status=1
 exit $status

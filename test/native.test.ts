@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import { type NativeAddon, type NativeTensor, native } from '../lib/native.js';
 import { failure } from './support/failure.js';
@@ -10,13 +11,27 @@ const core = native();
 const f32 = (shape: number[], ...values: number[]) => core.tensor('f32', shape, Float32Array.from(values));
 const i32 = (...values: number[]) => core.tensor('i32', [values.length], Int32Array.from(values));
 const u8 = (shape: number[], ...values: number[]) => core.tensor('u8', shape, Uint8Array.from(values));
+const bits = (shape: number[], ...words: bigint[]) => core.tensor('bits', shape, BigUint64Array.from(words));
 const list = (x: NativeTensor) => [...x.read()];
 
+/** A 2×2 window over everything, one pixel of padding to the left where asked for. */
+const window = (left: number) => ({
+  stride: [1, 1] as const,
+  dilation: [1, 1] as const,
+  padding: [0, 0, left, 0] as const,
+  groups: 1,
+});
+/** x = (+1, −1; −1, +1) and w = (+1, +1; +1, −1), images of one channel; codes (1, 2; 3, 0). */
+const signImage = () => core.tensor('bits', [1, 2, 2, 1], BigUint64Array.of(1n, 0n, 0n, 1n));
+const codeImage = () => u8([1, 2, 2, 1], 1, 2, 3, 0);
+const signKernel = () => core.tensor('bits', [1, 4], BigUint64Array.of(0b0111n));
+
 const adam = { learningRate: 0.5, beta1: 0, beta2: 0, epsilon: 0, step: 1, weightDecay: 0, clip: 0 };
+const square = { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] } as const;
 const sgd = { learningRate: 0.5, momentum: 0, nesterov: false, weightDecay: 0, clip: 0 };
 
 /** One call of every function, with a result that can be seen at a glance. */
-const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, () => void> = {
+const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => Promise<void>)> = {
   info() {
     const info = core.info();
     expect(info.isasAvailable).to.include('generic').and.to.include(info.isa);
@@ -54,6 +69,11 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, () => void> = {
   reshape: () => expect(core.reshape(f32([4], 1, 2, 3, 4), [2, 2]).shape).to.deep.equal([2, 2]),
   slice: () => expect(list(core.slice(f32([3, 1], 1, 2, 3), 1, 3))).to.deep.equal([2, 3]),
   gather: () => expect(list(core.gather(f32([3], 1, 2, 3), i32(2, 0)))).to.deep.equal([3, 1]),
+  async gatherImagesAsync() {
+    const pending = core.gatherImagesAsync(u8([3, 1], 0, 51, 255), i32(2, 1));
+    expect(pending).to.be.instanceOf(Promise);
+    expect(list(await pending)).to.deep.equal([1, Math.fround(0.2)]);
+  },
   clone: () => expect(list(core.clone(u8([2], 7, 8)))).to.deep.equal([7, 8]),
   concat: () => expect(list(core.concat(i32(1), i32(2, 3)))).to.deep.equal([1, 2, 3]),
   selectRows: () =>
@@ -109,6 +129,133 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, () => void> = {
       5, 6, 10, 12,
     ]),
   sumRows: () => expect(list(core.sumRows(f32([2, 2], 1, 2, 3, 4)))).to.deep.equal([4, 6]),
+  swishSignBackward: () =>
+    expect(list(core.swishSignBackward(f32([2], 3, 1), f32([2], 0, Infinity), 5))).to.deep.equal([15, 0]),
+  clippedBackward: () =>
+    expect(list(core.clippedBackward(f32([3], 5, 6, 7), f32([3], -1, 0, 1.5)))).to.deep.equal([5, 6, 0]),
+  heaviside: () => expect(list(core.heaviside(f32([3], -1, 0, 2)))).to.deep.equal([0, 0, 1]),
+  quantizeUnit: () =>
+    expect(list(core.quantizeUnit(f32([5], -3, 0.2, 0.5, 1, 7), 2))).to.deep.equal([0, 1, 2, 3, 3]),
+  unitBackward: () =>
+    expect(list(core.unitBackward(f32([4], 5, 6, 7, 8), f32([4], -0.1, 0, 1, 1.5)))).to.deep.equal([
+      0, 6, 7, 0,
+    ]),
+  packSignsShifted: () =>
+    expect(list(core.packSignsShifted(f32([1, 3], -1, -0.5, 2), 0.5))).to.deep.equal([0b110n]),
+  meanMagnitude: () => expect(core.meanMagnitude(f32([2, 2], -1, 2, 3, -4))).to.equal(2.5),
+  rowMagnitudes: () => expect(list(core.rowMagnitudes(f32([2, 2], -1, 2, 3, -4)))).to.deep.equal([1.5, 3.5]),
+  magnitudeSignBackward() {
+    const [g, w, alpha] = [f32([1, 2], 4, 8), f32([1, 2], 0.5, -2), f32([1], 0.25)];
+    expect(list(core.magnitudeSignBackward(g, w, alpha, 'constant'))).to.deep.equal([1, 0]);
+    expect(list(core.magnitudeSignBackward(g, w, alpha, 'paper'))).to.deep.equal([3, 4]);
+    expect(list(core.magnitudeSignBackward(g, w, alpha, 'chain'))).to.deep.equal([-1, 2]);
+    expect(failure(() => core.magnitudeSignBackward(g, w, alpha, 'other' as never)).code).to.equal(
+      'ERR_HARDBIT_ARGUMENT',
+    );
+  },
+  dorefaWeights() {
+    const { codes, maximum } = core.dorefaWeights(f32([1, 3], -1, 0, 1), 2);
+    expect(list(codes)).to.deep.equal([0, 2, 3]);
+    expect(maximum).to.equal(Math.fround(Math.tanh(1)));
+  },
+  dorefaWeightsBackward: () =>
+    expect(list(core.dorefaWeightsBackward(f32([2], 3, 1), f32([2], 0, 100), 0.5))).to.deep.equal([6, 0]),
+  codePlanes: () =>
+    expect(list(core.codePlanes(u8([2, 2], 0, 1, 2, 3), 2))).to.deep.equal([0b10n, 0b10n, 0b00n, 0b11n]),
+  planesToFloat: () =>
+    expect(list(core.planesToFloat(bits([2, 2], 0b10n, 0b11n), [1, 2], f32([1], 0.5)))).to.deep.equal([
+      0.5, 1.5,
+    ]),
+  combinePlanes: () =>
+    expect(
+      list(core.combinePlanes(core.tensor('i16', [1, 4], Int16Array.of(1, 2, 3, 4)), [1, -2])),
+    ).to.deep.equal([-5, -6]),
+  scaleChannels: () =>
+    expect(list(core.scaleChannels(i32(1, 2, 3), f32([3], 0.5, 2, -1)))).to.deep.equal([0.5, 4, -3]),
+  countDifferentSigns: () =>
+    expect(core.countDifferentSigns(bits([1, 3], 0b101n), bits([1, 3], 0b011n))).to.equal(2),
+  maxPool2d() {
+    const x = f32([1, 2, 2, 1], 1, 4, 3, 4);
+    const { y, index } = core.maxPool2d(x, square, true);
+    expect([y.shape, list(y), index && list(index)]).to.deep.equal([[1, 1, 1, 1], [4], [1]]);
+    expect(core.maxPool2d(x, square, false).index).to.equal(null);
+    const wrong = { ...square, padding: [0, 0, 0] };
+    expect(failure(() => core.maxPool2d(x, wrong as never, false)).message).to.match(
+      /padding must be an array of 4 safe integers, not an array/,
+    );
+  },
+  maxPool2dBackward: () =>
+    expect(
+      list(core.maxPool2dBackward(f32([1, 1, 1, 1], 7), u8([1, 1, 1, 1], 2), [2, 2], square)),
+    ).to.deep.equal([0, 0, 7, 0]),
+  poolSigns: () =>
+    expect(
+      list(core.poolSigns(bits([1, 2, 2, 2], 0b01n, 0b10n, 0b00n, 0b00n), square, bits([2], 0b10n))),
+    ).to.deep.equal([0b01n]),
+  avgPool2d: () => expect(list(core.avgPool2d(f32([1, 2, 2, 1], 1, 2, 3, 4), square))).to.deep.equal([2.5]),
+  avgPool2dBackward: () =>
+    expect(list(core.avgPool2dBackward(f32([1, 1, 1, 1], 8), [2, 2], square))).to.deep.equal([2, 2, 2, 2]),
+  add: () => expect(list(core.add(f32([2], 1, 2), f32([2], 10, 20)))).to.deep.equal([11, 22]),
+  hardtanh: () => expect(list(core.hardtanh(f32([3], -2, 0.5, 3)))).to.deep.equal([-1, 0.5, 1]),
+  hardtanhBackward: () =>
+    expect(list(core.hardtanhBackward(f32([3], 5, 6, 7), f32([3], -1, 0.5, 3)))).to.deep.equal([0, 6, 0]),
+  dropout() {
+    const { y, mask } = core.dropout(f32([1, 4], 1, 2, 3, 4), 0, 1, 2, 3);
+    expect([list(y), list(mask)]).to.deep.equal([[1, 2, 3, 4], [0b1111n]]);
+  },
+  dropoutBackward: () =>
+    expect(list(core.dropoutBackward(f32([1, 2], 3, 4), bits([1, 2], 0b10n), 0.5))).to.deep.equal([0, 8]),
+  conv2dForward() {
+    const [x, w] = [f32([1, 2, 2, 1], 1, 2, 3, 4), f32([1, 2, 2, 1], 1, 10, 100, 1000)];
+    expect(list(core.conv2dForward(x, w, null, window(0)))).to.deep.equal([4321]);
+    expect(list(core.conv2dForward(x, w, f32([1], 5), window(1)))).to.deep.equal([3015, 4326]);
+  },
+  conv2dBackwardInput: () =>
+    expect(
+      list(
+        core.conv2dBackwardInput(
+          f32([1, 1, 2, 1], 1, 2),
+          f32([1, 2, 2, 1], 1, 10, 100, 1000),
+          [2, 2],
+          window(1),
+        ),
+      ),
+    ).to.deep.equal([12, 20, 1200, 2000]),
+  conv2dBackwardWeight: () =>
+    expect(
+      list(
+        core.conv2dBackwardWeight(f32([1, 1, 2, 1], 1, 10), f32([1, 2, 2, 1], 1, 2, 3, 4), [2, 2], window(1)),
+      ),
+    ).to.deep.equal([10, 21, 30, 43]),
+  binaryConv2d() {
+    const run = (padding: 'zero' | 'one') =>
+      list(core.binaryConv2d(signImage(), signKernel(), [2, 2], window(1), padding));
+    expect([run('zero'), run('one')]).to.deep.equal([
+      [2, -2],
+      [4, -2],
+    ]);
+  },
+  binaryConv2dReference: () =>
+    expect(
+      list(core.binaryConv2dReference(signImage(), signKernel(), [2, 2], window(1), 'zero')),
+    ).to.deep.equal([2, -2]),
+  codesConv2d() {
+    const run = (padding: 'zero' | 'one') =>
+      list(core.codesConv2d(codeImage(), 2, signKernel(), [2, 2], window(1), padding));
+    expect([run('zero'), run('one')]).to.deep.equal([
+      [-2, 6],
+      [4, 6],
+    ]);
+    const bad = () => core.codesConv2d(codeImage(), 2, signKernel(), [2, 2], window(0), 'two' as 'one');
+    expect(failure(bad)).to.include({
+      code: 'ERR_HARDBIT_ARGUMENT',
+      message: "codesConv2d: argument 6 must be 'zero' or 'one', not 'two'.",
+    });
+  },
+  codesConv2dReference: () =>
+    expect(
+      list(core.codesConv2dReference(codeImage(), 2, signKernel(), [2, 2], window(1), 'zero')),
+    ).to.deep.equal([-2, 6]),
   batchNormTrain() {
     const [mean, variance] = [f32([1], 0), f32([1], 1)];
     const out = core.batchNormTrain(f32([2, 1], 1, 3), 1, f32([1], 2), f32([1], 5), mean, variance, 0.5, 0);
@@ -148,6 +295,19 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, () => void> = {
     core.sgdStep(value, f32([1], 0), velocity, { ...sgd, momentum: 0.5 });
     expect([list(value), list(velocity)]).to.deep.equal([[-1.5], [1]]);
   },
+  bopStep() {
+    const [weights, m] = [f32([2], 1, -1), f32([2], 0, 0)];
+    expect(core.bopStep(weights, f32([2], 4, 4), m, { gamma: 0.5, threshold: 1 })).to.equal(1);
+    expect([list(weights), list(m)]).to.deep.equal([
+      [-1, -1],
+      [2, 2],
+    ]);
+  },
+  averageStep() {
+    const average = f32([1], 1);
+    core.averageStep(average, f32([1], 5), 0.75);
+    expect(list(average)).to.deep.equal([2]);
+  },
   attackStep: () =>
     expect(
       list(core.attackStep(f32([3], 0.5, 0, 0.5), f32([3], 1, -1, 0), f32([3], 0.5, 0, 0.5), 0.5, 0.25)),
@@ -160,6 +320,17 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, () => void> = {
     expect([0.25, 0.75]).to.include(
       list(core.attackSignStart(f32([1, 1], 0.5), 0.25, 0.5, 1, 2, 3))[0] as number,
     ),
+  attackStepL2: () =>
+    expect(
+      list(core.attackStepL2(f32([1, 2], 0.5, 0), f32([1, 2], 1e30, 0), f32([1, 2], 0.5, 0), 0.5, 0.25)),
+    ).to.deep.equal([0.75, 0]),
+  attackUniformStartL2() {
+    const origin = f32([1, 2], 0.5, 0.5);
+    const start = core.attackUniformStartL2(origin, 0.25, 1, 2, 3);
+    expect(list(core.rowDistances(start, origin))[0]).to.be.within(1e-3, 0.25);
+  },
+  rowDistances: () =>
+    expect(list(core.rowDistances(f32([2, 2], 3, 4, 1, 1), f32([2, 2], 0, 0, 1, 1)))).to.deep.equal([5, 0]),
   countFlippable: () => expect(core.countFlippable(f32([3], 0, 0.5, 1), 0.1, 2)).to.equal(1),
   zeroRows: () => expect(list(core.zeroRows(f32([2, 2], 0, -0, 0, 1)))).to.deep.equal([1, 0]),
   perturbation: () =>
@@ -180,6 +351,44 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, () => void> = {
     for (const value of list(x)) expect(value).to.be.within(-2, -1);
   },
   permutation: () => expect(list(core.permutation(5, 1, 0)).sort()).to.deep.equal([0, 1, 2, 3, 4]),
+  readIdx() {
+    const file = Uint8Array.of(0, 0, 8, 1, 0, 0, 0, 2, 5, 6);
+    expect(core.readIdx(file, 1, 'x')).to.deep.equal({ shape: [2], offset: 8, length: 2 });
+    const error = failure(() => core.readIdx(file.subarray(0, 9), 1, 'labels'));
+    expect([error.code, error.message]).to.deep.equal([
+      'ERR_HARDBIT_FORMAT',
+      'labels is not a complete IDX file: its shape [2] needs 2 bytes of data, but 1 follow; get it anew.',
+    ]);
+  },
+  readNpy() {
+    const header = "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 1)}";
+    const file = Buffer.from(
+      `\x93NUMPY\x01\x00${String.fromCharCode(header.length)}\x00${header}1234`,
+      'latin1',
+    );
+    expect(core.readNpy(file, 'x')).to.deep.equal({
+      shape: [1, 1],
+      offset: 10 + header.length,
+      length: 4,
+      descriptor: 'i4',
+    });
+    expect(failure(() => core.readNpy(new Uint8Array(0), 'é.npy')).message).to.match(/^é\.npy is not/);
+  },
+  readSafetensors() {
+    const header =
+      '{"__metadata__":{"__proto__":"é\\u0000"},"😀":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}';
+    const length = Buffer.alloc(8);
+    length.writeBigUInt64LE(BigInt(Buffer.byteLength(header)));
+    expect(
+      core.readSafetensors(Buffer.concat([length, Buffer.from(header), Buffer.of(1, 2)]), 'x'),
+    ).to.deep.equal({
+      tensors: [{ shape: [2], offset: 8 + Buffer.byteLength(header), length: 2, name: '😀', dtype: 'U8' }],
+      metadata: [['__proto__', 'é\0']],
+    });
+    const loose = core.readSafetensors as (...values: unknown[]) => unknown;
+    expect(failure(() => loose(new Int8Array(1), 'x')).message).to.match(/argument 1 must be a Uint8Array/);
+    expect(failure(() => loose(length)).message).to.match(/argument 2 must be a string/);
+  },
 };
 
 /** a = (+1, −1, +1) against w = (+1, +1, +1) and (−1, +1, −1). */
@@ -238,6 +447,94 @@ describe('the native core', () => {
     );
     expect(failure(() => new core.Tensor()).code).to.equal('ERR_HARDBIT_ARGUMENT');
     expect(() => core.Tensor.prototype.read.call({} as NativeTensor)).to.throw(TypeError);
+  });
+});
+
+describe('gatherImagesAsync()', () => {
+  // Counts of live tensors are upper bounds: handles of earlier tests may be collected at any time.
+  const images = () =>
+    core.tensor(
+      'u8',
+      [50, 7, 5, 3],
+      Uint8Array.from({ length: 5250 }, (_, i) => i % 256),
+    );
+  const rejection = async (promise: Promise<unknown>) =>
+    promise.then(
+      () => expect.fail('it was not rejected'),
+      (error: Error & { code: string }) => `${error.code} ${error.message}`,
+    );
+
+  it('equals gather followed by u8ToFloat, many at a time', async () => {
+    const x = images();
+    const rows = Array.from({ length: 20 }, (_, k) =>
+      i32(...Array.from({ length: k }, (_, i) => (i * 7 + k) % 50)),
+    );
+    const results = await Promise.all(rows.map((indices) => core.gatherImagesAsync(x, indices)));
+    for (const [k, result] of results.entries()) {
+      expect(result.shape).to.deep.equal([k, 7, 5, 3]);
+      expect(result.read()).to.deep.equal(core.u8ToFloat(core.gather(x, rows[k]!)).read());
+    }
+    const f = core.u8ToFloat(x);
+    const same = await core.gatherImagesAsync(f, rows[9]!);
+    expect(same.read()).to.deep.equal(core.gather(f, rows[9]!).read());
+  });
+
+  it('keeps the contents alive, and leaves nothing behind', async () => {
+    const before = core.memory().liveTensors;
+    const [x, indices] = [images(), i32(49, 0)];
+    const pending = core.gatherImagesAsync(x, indices);
+    x.dispose();
+    indices.dispose();
+    const y = await pending;
+    expect(y.read()[0]).to.equal(Math.fround(((49 * 105) % 256) / 255));
+    expect(core.memory().liveTensors).to.be.at.most(before + 1);
+    y.dispose();
+    expect(core.memory().liveTensors).to.be.at.most(before);
+  });
+
+  it('rejects with a coded error, and leaves nothing behind', async () => {
+    const before = core.memory().liveTensors;
+    const [x, indices, f] = [images(), i32(3, 50), f32([1], 0)];
+    expect(await rejection(core.gatherImagesAsync(x, indices))).to.equal(
+      'ERR_HARDBIT_ARGUMENT gatherImagesAsync: the index 50 is outside the rows [0, 50) of x.',
+    );
+    expect(await rejection(core.gatherImagesAsync(x, f))).to.match(/^ERR_HARDBIT_DTYPE .*indices holds f32/);
+    expect(await rejection(core.gatherImagesAsync(indices, indices))).to.match(
+      /^ERR_HARDBIT_DTYPE .*x holds i32/,
+    );
+    expect(await rejection(core.gatherImagesAsync(3 as never, indices))).to.match(
+      /^ERR_HARDBIT_ARGUMENT gatherImagesAsync: argument 1 must be a native tensor/,
+    );
+    for (const tensor of [x, indices, f]) tensor.dispose();
+    expect(await rejection(core.gatherImagesAsync(x, indices))).to.match(/^ERR_HARDBIT_DISPOSED/);
+    expect(core.memory().liveTensors).to.be.at.most(before);
+  });
+
+  it('works in worker threads, also where one ends in the middle of it', async () => {
+    const code = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      const core = require(workerData.addon);
+      const x = core.tensor('u8', [64, 100_000]);
+      const indices = core.tensor('i32', [64], Int32Array.from({ length: 64 }, (_, i) => i));
+      const gather = () => core.gatherImagesAsync(x, indices);
+      gather().then((y) => {
+        y.dispose();
+        for (let i = 0; i < 8; i++) gather();
+        if (workerData.end === 'exit') process.exit();
+        parentPort.postMessage(y.disposed);
+        if (workerData.end === 'throw') throw new Error('on purpose');
+      });`;
+    const addon = process.env['HARDBIT_ADDON'] || resolve('build/cmake/Release/hardbit.node');
+    const before = core.memory().liveTensors;
+    for (const end of ['return', 'exit', 'throw', 'terminate'] as const) {
+      const worker = new Worker(code, { eval: true, workerData: { addon, end } });
+      const errors: Error[] = [];
+      worker.on('error', (error) => errors.push(error));
+      if (end === 'terminate') worker.once('message', () => void worker.terminate());
+      await new Promise((done) => worker.once('exit', done));
+      expect(errors.map((error) => error.message)).to.deep.equal(end === 'throw' ? ['on purpose'] : []);
+      expect(core.memory().liveTensors, end).to.be.at.most(before);
+    }
   });
 });
 

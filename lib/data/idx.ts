@@ -1,4 +1,5 @@
 import { HardbitError } from '../errors.js';
+import { native } from '../native.js';
 
 /**
  * The IDX format of the MNIST files (Y. LeCun, "The MNIST database", "File formats for the MNIST database"): two zero
@@ -11,16 +12,6 @@ export interface IdxArray {
   readonly data: Uint8Array;
 }
 
-const UNSIGNED_BYTE = 0x08;
-const elementTypes: Readonly<Record<number, string>> = {
-  8: 'unsigned bytes',
-  9: 'signed bytes',
-  11: '16-bit integers',
-  12: '32-bit integers',
-  13: '32-bit floats',
-  14: '64-bit floats',
-};
-
 /**
  * Decodes an IDX file of unsigned bytes.
  *
@@ -29,32 +20,8 @@ const elementTypes: Readonly<Record<number, string>> = {
  * @throws ERR_HARDBIT_FORMAT where it is another kind of file, truncated, or has bytes to spare.
  */
 export function decodeIdx(data: Uint8Array, dimensions: number, what: string): IdxArray {
-  const fail = (problem: string) =>
-    new HardbitError('ERR_HARDBIT_FORMAT', `${what} is not a complete IDX file: ${problem}; get it anew.`);
-
-  if (data[0] === 0x1f && data[1] === 0x8b) throw fail('it is still compressed: run gunzip on it');
-  const headerLength = 4 + 4 * dimensions;
-  if (data.length < 4) throw fail(`it has ${data.length} bytes, less than its header`);
-  if (data[0] !== 0 || data[1] !== 0) throw fail('it does not begin with two zero bytes');
-  const [, , type, rank] = data as unknown as [number, number, number, number];
-  if (type !== UNSIGNED_BYTE) {
-    throw fail(
-      `it holds ${elementTypes[type] ?? `elements of unknown type ${type}`}, expected unsigned bytes`,
-    );
-  }
-  if (rank !== dimensions) throw fail(`it has ${rank} dimensions, expected ${dimensions}`);
-  if (data.length < headerLength) {
-    throw fail(`it has ${data.length} bytes, less than its header of ${headerLength}`);
-  }
-
-  const view = new DataView(data.buffer, data.byteOffset, headerLength);
-  const shape = Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i));
-  const expected = shape.reduce((count, size) => count * size, 1);
-  const found = data.length - headerLength;
-  if (found !== expected) {
-    throw fail(`its shape [${shape.join(', ')}] needs ${expected} bytes of data, but ${found} follow`);
-  }
-  return { shape, data: data.subarray(headerLength) };
+  const { shape, offset, length } = native().readIdx(data, dimensions, what);
+  return { shape, data: data.subarray(offset, offset + length) };
 }
 
 /**

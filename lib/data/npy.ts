@@ -1,5 +1,6 @@
 import { HardbitError } from '../errors.js';
 import { readFile } from '../files.js';
+import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
 import { toFloatImages } from './dataset.js';
 
@@ -17,139 +18,24 @@ export interface NpyArray {
 }
 
 const MAGIC = Buffer.from('\x93NUMPY', 'latin1');
-/** As NumPy's own limit: a header is a line, not a document. */
-const MAXIMUM_HEADER = 10_000;
 /** Digits NumPy leaves room for in the first dimension, so that a file can grow in place. */
 const GROWTH_DIGITS = 21;
 
 const descriptors = { f32: '<f4', u8: '|u1', i32: '<i4' } as const;
 
 interface RawArray {
-  readonly descriptor: 'f4' | 'u1' | 'i4' | 'i8';
   readonly shape: number[];
   readonly data: Float32Array | Uint8Array | Int32Array | BigInt64Array;
 }
 
-const byteSizes = { f4: 4, u1: 1, i4: 4, i8: 8 } as const;
-const names: Readonly<Record<string, string>> = {
-  f2: 'float16',
-  f4: 'float32',
-  f8: 'float64',
-  i1: 'int8',
-  i2: 'int16',
-  i4: 'int32',
-  i8: 'int64',
-  u1: 'uint8',
-  u2: 'uint16',
-  u4: 'uint32',
-  u8: 'uint64',
-  b1: 'bool',
-  c8: 'complex64',
-  c16: 'complex128',
-};
-
-/** The three fields of the header, or null where it is anything but such a dict. */
-function parseHeader(text: string): { descriptor: string; fortran: boolean; shape: number[] } | null {
-  let rest = text.trimEnd();
-  const take = (pattern: RegExp): string | undefined => {
-    const match = pattern.exec(rest);
-    if (match === null) return undefined;
-    rest = rest.slice(match[0].length).trimStart();
-    return match[1] ?? match[0];
-  };
-
-  let descriptor: string | undefined;
-  let fortran: string | undefined;
-  let shape: string | undefined;
-  if (take(/^\{/) === undefined) return null;
-  while (take(/^\}/) === undefined) {
-    const key = take(/^(?:'(descr|fortran_order|shape)'|"(?:descr|fortran_order|shape)")/)?.replaceAll(
-      '"',
-      '',
-    );
-    if (take(/^:/) === undefined) return null;
-    if (key === 'descr' && descriptor === undefined) descriptor = take(/^'[^']*'|^"[^"]*"|^\[.*\]/s);
-    else if (key === 'fortran_order' && fortran === undefined) fortran = take(/^(?:True|False)/);
-    else if (key === 'shape' && shape === undefined) shape = take(/^\(([\dL,\s]*)\)/);
-    else return null;
-    if (take(/^,/) === undefined && !rest.startsWith('}')) return null;
-  }
-  if (rest !== '' || descriptor === undefined || fortran === undefined || shape === undefined) return null;
-  // One dimension needs its comma, (3,), and Python 2 wrote long integers as 3L.
-  const numbers = shape.trim() === '' ? [] : shape.replace(/,\s*$/, '').split(',');
-  if (!numbers.every((number) => /^\s*\d+L?\s*$/.test(number))) return null;
-  if (numbers.length === 1 && !shape.includes(',')) return null;
-  const sizes = numbers.map((number) => Number.parseInt(number, 10));
-  if (!sizes.every(Number.isSafeInteger)) return null;
-  return { descriptor: descriptor.replace(/^['"]|['"]$/g, ''), fortran: fortran === 'True', shape: sizes };
-}
+const arrays = { f4: Float32Array, u1: Uint8Array, i4: Int32Array, i8: BigInt64Array } as const;
 
 /** Reads the container; the elements stay of the file's own type. */
 function decodeRaw(data: Uint8Array, what: string): RawArray {
-  const fail = (problem: string) =>
-    new HardbitError(
-      'ERR_HARDBIT_FORMAT',
-      `${what} is not a complete .npy file: ${problem}; save it anew with numpy.save.`,
-    );
-
-  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength);
-  if (!bytes.subarray(0, 6).equals(MAGIC)) throw fail('it does not begin with \\x93NUMPY');
-  const major = bytes[6] ?? 0;
-  const minor = bytes[7] ?? 0;
-  if (bytes.length >= 8 && !(major >= 1 && major <= 3 && minor === 0)) {
-    throw fail(`it has format version ${major}.${minor}, expected 1.0, 2.0 or 3.0`);
-  }
-  const headerBegin = major === 1 ? 10 : 12;
-  if (bytes.length < headerBegin) throw fail(`it ends after ${bytes.length} bytes, inside its header`);
-  const headerLength = major === 1 ? bytes.readUInt16LE(8) : bytes.readUInt32LE(8);
-  if (headerLength > MAXIMUM_HEADER) {
-    throw fail(`its header would be ${headerLength} bytes long, more than ${MAXIMUM_HEADER}`);
-  }
-  const dataBegin = headerBegin + headerLength;
-  if (bytes.length < dataBegin) throw fail(`it ends after ${bytes.length} bytes, inside its header`);
-
-  const header = parseHeader(bytes.toString(major === 3 ? 'utf8' : 'latin1', headerBegin, dataBegin));
-  if (header === null) throw fail("its header is not a dict of 'descr', 'fortran_order' and 'shape'");
-  const { descriptor, fortran, shape } = header;
-
-  const expected = 'expected float32, uint8, int32 or int64';
-  const [, order = '', type = ''] = /^([<>|=]?)([a-zA-Z]\d*)$/.exec(descriptor) ?? [];
-  if (!Object.hasOwn(byteSizes, type)) {
-    const found = descriptor.startsWith('[')
-      ? 'structured records'
-      : type === 'O'
-        ? 'Python objects'
-        : (names[type] ?? `elements of type '${descriptor}'`);
-    throw new HardbitError(
-      'ERR_HARDBIT_DTYPE',
-      `${what} holds ${found}; ${expected}: convert with x.astype(numpy.float32), or numpy.int32 for labels, and save again.`,
-    );
-  }
-  if (order === '>' && type !== 'u1') {
-    throw new HardbitError(
-      'ERR_HARDBIT_DTYPE',
-      `${what} holds big-endian ${names[type]}; expected little-endian: save x.astype(numpy.${names[type]}).`,
-    );
-  }
-  if (fortran && shape.length > 1) {
-    throw new HardbitError(
-      'ERR_HARDBIT_FORMAT',
-      `${what} is stored in Fortran order; expected C order: save numpy.ascontiguousarray(x).`,
-    );
-  }
-
-  const descriptorName = type as RawArray['descriptor'];
-  const count = shape.reduce((product, size) => product * size, 1);
-  const found = bytes.length - dataBegin;
-  if (count * byteSizes[descriptorName] !== found) {
-    throw fail(
-      `its shape (${shape.join(', ')}) needs ${count * byteSizes[descriptorName]} bytes of data, but ${found} follow`,
-    );
-  }
+  const { descriptor, shape, offset, length } = native().readNpy(data, what);
   // The copy is aligned, whatever the offset.
-  const copy = new Uint8Array(bytes.subarray(dataBegin)).buffer;
-  const arrays = { f4: Float32Array, u1: Uint8Array, i4: Int32Array, i8: BigInt64Array };
-  return { descriptor: descriptorName, shape, data: new arrays[descriptorName](copy) };
+  const copy = new Uint8Array(data.subarray(offset, offset + length)).buffer;
+  return { shape: [...shape], data: new arrays[descriptor](copy) };
 }
 
 /**

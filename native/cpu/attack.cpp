@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <vector>
 
+#include "cpu/ordered_sum.h"
 #include "cpu/uniform.h"
 #include "ops/ball.h"
 #include "ops/discretize.h"
@@ -12,19 +12,6 @@
 
 namespace hardbit::cpu {
 namespace {
-
-/// Calls f(i, begin, end) for fixed pieces of [0, n), so that sums of pieces do not depend on the thread
-/// count. Returns f's results in order.
-template <class Result, class F>
-std::vector<Result> pieces(std::int64_t n, const F& f) {
-  std::vector<Result> results(static_cast<std::size_t>((n + element_grain - 1) / element_grain));
-  parallel_for(static_cast<std::int64_t>(results.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      results[static_cast<std::size_t>(i)] = f(i * element_grain, std::min(n, (i + 1) * element_grain));
-    }
-  });
-  return results;
-}
 
 /// The number of i in [0, n) with predicate(i).
 template <class F>

@@ -192,8 +192,8 @@ std::vector<float> factors(const Tensor& gamma, const Tensor& variance, float ep
 void batch_norm_train(const Tensor& x, float scale, const Tensor& gamma, const Tensor& beta,
                       const Tensor& running_mean, const Tensor& running_variance, double momentum,
                       double epsilon, const ops::BatchNormTrained& out) {
-  const std::int64_t rows = x.dim(0);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t rows = x.rows();
+  const std::int64_t channels = x.columns();
   std::vector<double> mean(static_cast<std::size_t>(channels));
   std::vector<double> variance(mean.size());
   std::vector<float> factor(mean.size());
@@ -223,7 +223,7 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, float scale, const T
   with_elements(x, [&](const auto* p) {
     backward(dy.data<float>(), p, scale, gamma.data<float>(), mean.data<float>(),
              inverse_deviation.data<float>(), out.dx.data<float>(), out.dgamma.data<float>(),
-             out.dbeta.data<float>(), x.dim(0), x.dim(1));
+             out.dbeta.data<float>(), x.rows(), x.columns());
   });
 }
 
@@ -232,16 +232,16 @@ void batch_norm_eval(const Tensor& x, float scale, const Tensor& gamma, const Te
                      const Tensor& y) {
   const std::vector<float> factor = factors(gamma, running_variance, epsilon);
   with_elements(x, [&](const auto* p) {
-    apply(p, scale, running_mean.data<float>(), factor.data(), beta.data<float>(), y.data<float>(), x.dim(0),
-          x.dim(1));
+    apply(p, scale, running_mean.data<float>(), factor.data(), beta.data<float>(), y.data<float>(), x.rows(),
+          x.columns());
   });
 }
 
 void batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Tensor& running_variance,
                               float epsilon, const Tensor& dx) {
   const std::vector<float> factor = factors(gamma, running_variance, epsilon);
-  const std::int64_t channels = dy.dim(1);
-  each_row(dy.dim(0), channels, [&](std::int64_t row) {
+  const std::int64_t channels = dy.columns();
+  each_row(dy.rows(), channels, [&](std::int64_t row) {
     const float* const g = dy.data<float>() + row * channels;
     const float* const f = factor.data();
     float* const out = dx.data<float>() + row * channels;

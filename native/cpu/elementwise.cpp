@@ -1,5 +1,8 @@
 #include "cpu/elementwise.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
@@ -38,6 +41,21 @@ void relu_backward(const float* dy, const float* y, float* dx, std::int64_t n) {
   each(n, [=](std::int64_t i) {
     const float gradient = dy[i];  // loaded in any case: a load under a condition does not vectorise
     dx[i] = y[i] > 0 ? gradient : 0.0F;
+  });
+}
+
+void add(const float* a, const float* b, float* y, std::int64_t n) {
+  each(n, [=](std::int64_t i) { y[i] = a[i] + b[i]; });
+}
+
+void hardtanh(const float* x, float* y, std::int64_t n) {
+  each(n, [=](std::int64_t i) { y[i] = std::min(std::max(x[i], -1.0F), 1.0F); });
+}
+
+void hardtanh_backward(const float* dy, const float* x, float* dx, std::int64_t n) {
+  each(n, [=](std::int64_t i) {
+    const float gradient = dy[i];
+    dx[i] = std::abs(x[i]) < 1 ? gradient : 0.0F;
   });
 }
 

@@ -5,10 +5,15 @@
 #include <compare>
 #include <cstddef>
 #include <dnnl.hpp>
+#include <initializer_list>
 #include <map>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "runtime/error.h"
+#include "runtime/tensor.h"
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
@@ -17,17 +22,17 @@ namespace {
 using dnnl::memory;
 
 /// What a compiled product depends on.
-struct Problem {
+struct ProductProblem {
   bool transpose_a, transpose_b, bias;
   std::int64_t m, n, k;
   int threads;
-  auto operator<=>(const Problem&) const = default;
+  auto operator<=>(const ProductProblem&) const = default;
 };
 
 /// A compiled product and its operands, whose addresses are set before each run.
 class Product {
  public:
-  Product(const Problem& problem, const dnnl::engine& engine) {
+  Product(const ProductProblem& problem, const dnnl::engine& engine) {
     using Tag = memory::format_tag;
     const auto f32 = memory::data_type::f32;
     const memory::desc a({problem.m, problem.k}, f32, problem.transpose_a ? Tag::ba : Tag::ab);
@@ -66,22 +71,241 @@ class Product {
   std::unordered_map<int, memory> arguments_;
 };
 
-/// Each thread that calls has its own products: a primitive's scratch memory serves one run at a time.
-class Products {
+enum class Pass { forward, backward_data, backward_weights };
+
+/// What a compiled convolution depends on.
+struct ConvolutionProblem {
+  Pass pass;
+  bool bias;
+  ops::Conv2d conv;
+  int threads;
+  auto operator<=>(const ConvolutionProblem&) const = default;
+};
+
+/// A compiled convolution and its operands: the caller's layouts, and the primitive's where they differ.
+class Convolution {
  public:
-  Product& get(const Problem& problem) {
-    constexpr std::size_t most = 256;  // a network has a few; changing batch sizes must not pile them up
-    if (const auto found = products_.find(problem); found != products_.end()) return found->second;
-    if (products_.size() >= most) products_.clear();
-    return products_.emplace(problem, Product(problem, engine_)).first->second;
+  /// One array a run reads or writes.
+  struct Data {
+    int argument;
+    const float* data;
+  };
+
+  Convolution(const ConvolutionProblem& problem, const dnnl::engine& engine) {
+    // Plain channels-last activations save their reorders, unless only a reference loop takes them.
+    if (!compile(problem, engine, memory::format_tag::nhwc))
+      compile(problem, engine, memory::format_tag::any);
   }
-  dnnl::stream& stream() { return stream_; }
+
+  /// `inputs` are reordered before, `output` after the primitive, where it wants another layout.
+  void run(dnnl::stream& stream, std::initializer_list<Data> inputs, Data output) {
+    std::vector<Tensor> scratch;
+    const auto place = [&](const Data& given) -> Operand& {
+      Operand& operand = operands_.at(given.argument);
+      operand.caller.set_data_handle(const_cast<float*>(given.data));  // inputs are only read
+      if (operand.reordered()) {
+        scratch.push_back(
+            Tensor::empty(DType::u8, {static_cast<std::int64_t>(operand.inner.get_desc().get_size())}));
+        operand.inner.set_data_handle(scratch.back().raw());
+      } else {
+        operand.inner.set_data_handle(const_cast<float*>(given.data));
+      }
+      return operand;
+    };
+    for (const Data& input : inputs) {
+      Operand& operand = place(input);
+      if (operand.reordered()) operand.reorder.execute(stream, operand.caller, operand.inner);
+    }
+    Operand& result = place(output);
+    primitive_.execute(stream, arguments_);
+    if (result.reordered()) result.reorder.execute(stream, result.inner, result.caller);
+    stream.wait();
+  }
 
  private:
-  dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
-  dnnl::stream stream_{engine_};
-  std::map<Problem, Product> products_;
+  struct Operand {
+    memory caller;
+    memory inner;
+    dnnl::reorder reorder;  // empty where the layouts agree
+    bool reordered() const { return static_cast<bool>(reorder); }
+  };
+
+  /// Our arrays, and what oneDNN may choose of them.
+  struct Layouts {
+    memory::desc x, w, bias, y;
+    memory::desc inner_x, inner_w, inner_y;
+    memory::dims stride, dilation, before, after;
+  };
+
+  static Layouts layouts(const ConvolutionProblem& problem, memory::format_tag activations) {
+    using Tag = memory::format_tag;
+    const auto f32 = memory::data_type::f32;
+    const ops::Conv2d& c = problem.conv;
+    const auto& [stride, dilation, padding, groups] = c.geometry;
+    const std::int64_t in = c.group_channels();
+    memory::dims weights{c.m / groups, in, c.kh, c.kw};
+    memory::dims strides{c.k(), 1, c.kw * in, in};
+    if (groups > 1) {
+      weights.insert(weights.begin(), groups);
+      strides.insert(strides.begin(), c.m / groups * c.k());
+    }
+    const memory::dims x{c.n, c.c, c.h, c.w};
+    const memory::dims y{c.n, c.m, c.oh, c.ow};
+    return {.x = {x, f32, Tag::nhwc},
+            .w = {weights, f32, strides},
+            .bias = problem.bias ? memory::desc({c.m}, f32, Tag::a) : memory::desc(),
+            .y = {y, f32, Tag::nhwc},
+            .inner_x = {x, f32, activations},
+            .inner_w = {weights, f32, Tag::any},
+            .inner_y = {y, f32, activations},
+            .stride = {stride[0], stride[1]},
+            .dilation = {dilation[0] - 1, dilation[1] - 1},
+            .before = {padding[0], padding[2]},
+            .after = {padding[1], padding[3]}};
+  }
+
+  static dnnl::convolution_forward::primitive_desc forward(const Layouts& l, const dnnl::engine& engine) {
+    constexpr auto kind = dnnl::prop_kind::forward_training;
+    constexpr auto direct = dnnl::algorithm::convolution_direct;
+#if DNNL_VERSION_MAJOR >= 3
+    return l.bias.get_size() != 0
+               ? dnnl::convolution_forward::primitive_desc(engine, kind, direct, l.inner_x, l.inner_w, l.bias,
+                                                           l.inner_y, l.stride, l.dilation, l.before, l.after)
+               : dnnl::convolution_forward::primitive_desc(engine, kind, direct, l.inner_x, l.inner_w,
+                                                           l.inner_y, l.stride, l.dilation, l.before,
+                                                           l.after);
+#else
+    return {l.bias.get_size() != 0
+                ? dnnl::convolution_forward::desc(kind, direct, l.inner_x, l.inner_w, l.bias, l.inner_y,
+                                                  l.stride, l.dilation, l.before, l.after)
+                : dnnl::convolution_forward::desc(kind, direct, l.inner_x, l.inner_w, l.inner_y, l.stride,
+                                                  l.dilation, l.before, l.after),
+            engine};
+#endif
+  }
+
+  template <class Backward>
+  static typename Backward::primitive_desc backward(const Layouts& l, const dnnl::engine& engine) {
+    constexpr auto direct = dnnl::algorithm::convolution_direct;
+    const auto hint = forward(l, engine);
+#if DNNL_VERSION_MAJOR >= 3
+    return {engine, direct, l.inner_x, l.inner_w, l.inner_y, l.stride, l.dilation, l.before, l.after, hint};
+#else
+    return {typename Backward::desc(direct, l.inner_x, l.inner_w, l.inner_y, l.stride, l.dilation, l.before,
+                                    l.after),
+            engine, hint};
+#endif
+  }
+
+  /// False where `any` may do better.
+  bool compile(const ConvolutionProblem& problem, const dnnl::engine& engine,
+               memory::format_tag activations) {
+    const Layouts l = layouts(problem, activations);
+    const auto keep = [&](const auto& compiled, auto&& primitive) {
+      if (activations != memory::format_tag::any &&
+          std::string_view(compiled.impl_info_str()).starts_with("ref")) {
+        return false;
+      }
+      primitive_ = std::move(primitive);
+      return true;
+    };
+    const auto operand = [&](int argument, const memory::desc& caller, const memory::desc& inner,
+                             bool output) {
+      Operand o{memory(caller, engine, nullptr), memory(inner, engine, nullptr), {}};
+      if (caller != inner)
+        o.reorder = output ? dnnl::reorder(o.inner, o.caller) : dnnl::reorder(o.caller, o.inner);
+      arguments_.emplace(argument, o.inner);  // the same memory: set_data_handle reaches both
+      operands_.emplace(argument, std::move(o));
+    };
+    switch (problem.pass) {
+      case Pass::forward: {
+        const auto compiled = forward(l, engine);
+        if (!keep(compiled, dnnl::convolution_forward(compiled))) return false;
+        operand(DNNL_ARG_SRC, l.x, compiled.src_desc(), false);
+        operand(DNNL_ARG_WEIGHTS, l.w, compiled.weights_desc(), false);
+        operand(DNNL_ARG_DST, l.y, compiled.dst_desc(), true);
+        if (problem.bias) operand(DNNL_ARG_BIAS, l.bias, l.bias, false);
+        return true;
+      }
+      case Pass::backward_data: {
+        const auto compiled = backward<dnnl::convolution_backward_data>(l, engine);
+        if (!keep(compiled, dnnl::convolution_backward_data(compiled))) return false;
+        operand(DNNL_ARG_DIFF_DST, l.y, compiled.diff_dst_desc(), false);
+        operand(DNNL_ARG_WEIGHTS, l.w, compiled.weights_desc(), false);
+        operand(DNNL_ARG_DIFF_SRC, l.x, compiled.diff_src_desc(), true);
+        return true;
+      }
+      case Pass::backward_weights: {
+        const auto compiled = backward<dnnl::convolution_backward_weights>(l, engine);
+        if (!keep(compiled, dnnl::convolution_backward_weights(compiled))) return false;
+        operand(DNNL_ARG_DIFF_DST, l.y, compiled.diff_dst_desc(), false);
+        operand(DNNL_ARG_SRC, l.x, compiled.src_desc(), false);
+        operand(DNNL_ARG_DIFF_WEIGHTS, l.w, compiled.diff_weights_desc(), true);
+        return true;
+      }
+    }
+    return true;
+  }
+
+  dnnl::primitive primitive_;
+  std::unordered_map<int, Operand> operands_;
+  std::unordered_map<int, memory> arguments_;
 };
+
+/// Compiled primitives by problem.
+template <class Problem, class Primitive>
+class Cache {
+ public:
+  Primitive& get(const Problem& problem, const dnnl::engine& engine) {
+    constexpr std::size_t most = 256;  // a network has a few; changing batch sizes must not pile them up
+    if (const auto found = primitives_.find(problem); found != primitives_.end()) return found->second;
+    if (primitives_.size() >= most) primitives_.clear();
+    return primitives_.emplace(problem, Primitive(problem, engine)).first->second;
+  }
+
+ private:
+  std::map<Problem, Primitive> primitives_;
+};
+
+/// Each thread that calls has its own primitives: a primitive's scratch memory serves one run at a time.
+struct Context {
+  dnnl::engine engine{dnnl::engine::kind::cpu, 0};
+  dnnl::stream stream{engine};
+  Cache<ProductProblem, Product> products;
+  Cache<ConvolutionProblem, Convolution> convolutions;
+};
+
+/// Calls run(context, thread count); oneDNN's errors leave as ours, `what` is "a matrix product of …".
+template <class Run, class Describe>
+void with_onednn(const Run& run, const Describe& what) {
+  // oneDNN asks OpenMP for its thread count, which is a setting of the calling thread.
+  const int count = threads();
+  omp_set_num_threads(count);
+  try {
+    thread_local Context context;
+    run(context, count);
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) {
+      throw Error("ERR_HARDBIT_MEMORY",
+                  "oneDNN could not allocate memory for " + what() + "; use a smaller batch.");
+    }
+    throw Error("ERR_HARDBIT_UNSUPPORTED",
+                "oneDNN " + onednn_version() + " refused " + what() + ": " + error.what() + ".");
+  }
+}
+
+void convolve(Pass pass, const ops::Conv2d& conv, bool bias, std::initializer_list<Convolution::Data> inputs,
+              Convolution::Data output) {
+  with_onednn(
+      [&](Context& context, int count) {
+        context.convolutions.get({pass, bias, conv, count}, context.engine)
+            .run(context.stream, inputs, output);
+      },
+      [&] {
+        return "a convolution of " + to_string(Shape{conv.n, conv.h, conv.w, conv.c}) + " by " +
+               to_string(Shape{conv.m, conv.kh, conv.kw, conv.group_channels()});
+      });
+}
 
 }  // namespace
 
@@ -97,23 +321,35 @@ void matmul(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, 
     for (std::int64_t i = 0; i < m * n; ++i) c[i] = bias != nullptr ? bias[i % n] : 0.0F;
     return;
   }
-  // oneDNN asks OpenMP for its thread count, which is a setting of the calling thread.
-  const int count = threads();
-  omp_set_num_threads(count);
-  try {
-    thread_local Products products;
-    products.get({transpose_a, transpose_b, bias != nullptr, m, n, k, count})
-        .run(products.stream(), a, b, bias, c);
-  } catch (const dnnl::error& error) {
-    if (error.status == dnnl_out_of_memory) {
-      throw Error("ERR_HARDBIT_MEMORY",
-                  "oneDNN could not allocate memory for a matrix product; use a smaller batch.");
-    }
-    throw Error("ERR_HARDBIT_UNSUPPORTED", "oneDNN " + onednn_version() + " refused a matrix product of " +
-                                               std::to_string(m) + " x " + std::to_string(k) + " and " +
-                                               std::to_string(k) + " x " + std::to_string(n) + ": " +
-                                               error.what() + ".");
+  with_onednn(
+      [&](Context& context, int count) {
+        context.products.get({transpose_a, transpose_b, bias != nullptr, m, n, k, count}, context.engine)
+            .run(context.stream, a, b, bias, c);
+      },
+      [&] {
+        return "a matrix product of " + std::to_string(m) + " x " + std::to_string(k) + " and " +
+               std::to_string(k) + " x " + std::to_string(n);
+      });
+}
+
+void convolution_forward(const ops::Conv2d& conv, const float* x, const float* w, const float* bias,
+                         float* y) {
+  if (bias != nullptr) {
+    convolve(Pass::forward, conv, true, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_BIAS, bias}},
+             {DNNL_ARG_DST, y});
+  } else {
+    convolve(Pass::forward, conv, false, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}}, {DNNL_ARG_DST, y});
   }
+}
+
+void convolution_backward_data(const ops::Conv2d& conv, const float* dy, const float* w, float* dx) {
+  convolve(Pass::backward_data, conv, false, {{DNNL_ARG_DIFF_DST, dy}, {DNNL_ARG_WEIGHTS, w}},
+           {DNNL_ARG_DIFF_SRC, dx});
+}
+
+void convolution_backward_weights(const ops::Conv2d& conv, const float* dy, const float* x, float* dw) {
+  convolve(Pass::backward_weights, conv, false, {{DNNL_ARG_DIFF_DST, dy}, {DNNL_ARG_SRC, x}},
+           {DNNL_ARG_DIFF_WEIGHTS, dw});
 }
 
 }  // namespace hardbit::cpu

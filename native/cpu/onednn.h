@@ -2,6 +2,8 @@
 #include <cstdint>
 #include <string>
 
+#include "ops/conv2d.h"
+
 namespace hardbit::cpu {
 
 // All contact with oneDNN (2.x and 3.x).
@@ -13,5 +15,13 @@ std::string onednn_version();
 /// means that A is stored [k, m]. Rows are dense. Any of m, n, k may be 0.
 void matmul(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
             const float* a, const float* b, const float* bias, float* c);
+
+// Convolutions as ops/conv2d.h has them, none of whose sizes is 0.
+
+/// `bias` may be null.
+void convolution_forward(const ops::Conv2d& conv, const float* x, const float* w, const float* bias,
+                         float* y);
+void convolution_backward_data(const ops::Conv2d& conv, const float* dy, const float* w, float* dx);
+void convolution_backward_weights(const ops::Conv2d& conv, const float* dy, const float* x, float* dw);
 
 }  // namespace hardbit::cpu

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/ordered_sum.h"
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
@@ -82,6 +83,38 @@ void sgd_step(float* value, const float* gradient, float* velocity, std::int64_t
       const float moved = momentum * velocity[i] + g;
       velocity[i] = moved;
       value[i] = clipped(value[i] - rate * (nesterov ? g + momentum * moved : moved), limit);
+    }
+  });
+}
+
+std::int64_t bop_step(float* weights, const float* gradient, float* m, std::int64_t n,
+                      const ops::BopParameters& parameters) {
+  const auto keep = static_cast<float>(1 - parameters.gamma);
+  const auto gamma = static_cast<float>(parameters.gamma);
+  const auto threshold = static_cast<float>(parameters.threshold);
+  std::int64_t flips = 0;
+  for (const std::int32_t count : pieces<std::int32_t>(n, [=](std::int64_t begin, std::int64_t end) {
+         std::int32_t count = 0;
+         for (std::int64_t i = begin; i < end; ++i) {
+           const float w = weights[i];
+           const float average = keep * m[i] + gamma * gradient[i];
+           const bool flip = w * average > threshold;
+           m[i] = average;
+           weights[i] = flip ? -w : w;
+           count += flip ? 1 : 0;
+         }
+         return count;
+       })) {
+    flips += count;
+  }
+  return flips;
+}
+
+void average_step(float* average, const float* value, std::int64_t n, double decay) {
+  parallel_for(n, element_grain, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      average[i] = static_cast<float>(decay * static_cast<double>(average[i]) +
+                                      (1 - decay) * static_cast<double>(value[i]));
     }
   });
 }

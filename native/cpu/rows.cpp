@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include "runtime/threads.h"
 
@@ -25,6 +26,23 @@ void gather(const std::byte* x, const std::int32_t* indices, std::byte* y, std::
     std::memcpy(y + i * row_bytes, x + indices[i] * row_bytes, static_cast<std::size_t>(row_bytes));
   });
 }
+
+template <class T>
+void gather_images(const T* x, std::span<const std::int32_t> indices, float* y, std::int64_t columns) {
+  for (const std::int32_t index : indices) {
+    const T* const row = x + index * columns;
+    for (std::int64_t c = 0; c < columns; ++c) {
+      if constexpr (std::is_same_v<T, float>) {
+        y[c] = row[c];
+      } else {
+        y[c] = static_cast<float>(row[c]) / 255.0F;
+      }
+    }
+    y += columns;
+  }
+}
+template void gather_images(const std::uint8_t*, std::span<const std::int32_t>, float*, std::int64_t);
+template void gather_images(const float*, std::span<const std::int32_t>, float*, std::int64_t);
 
 void select_rows(const std::uint8_t* mask, const std::byte* a, const std::byte* b, std::byte* y,
                  std::int64_t count, std::int64_t row_bytes) {

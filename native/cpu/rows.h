@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace hardbit::cpu {
 
@@ -8,6 +9,9 @@ namespace hardbit::cpu {
 
 void gather(const std::byte* x, const std::int32_t* indices, std::byte* y, std::int64_t count,
             std::int64_t row_bytes);
+/// On the calling thread alone. T: std::uint8_t (k ↦ fl(k / 255)), float.
+template <class T>
+void gather_images(const T* x, std::span<const std::int32_t> indices, float* y, std::int64_t columns);
 void select_rows(const std::uint8_t* mask, const std::byte* a, const std::byte* b, std::byte* y,
                  std::int64_t count, std::int64_t row_bytes);
 void copy(const std::byte* x, std::byte* y, std::int64_t bytes);

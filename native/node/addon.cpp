@@ -15,11 +15,15 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
   add_elementwise(exports);
   add_bits(exports);
   add_dense(exports);
+  add_conv2d(exports);
   add_batch_norm(exports);
   add_loss(exports);
   add_optimizers(exports);
   add_attacks(exports);
+  add_pooling(exports);
+  add_quantizers(exports);
   add_random(exports);
+  add_readers(exports);
 }
 
 NODE_API_ADDON(Addon)

@@ -117,6 +117,24 @@ Shape FromJs<Shape>::read(const Arguments& arguments, std::size_t i) {
   return shape;
 }
 
+bool FromJs<bool>::read(const Arguments& arguments, std::size_t i) {
+  if (!arguments[i].IsBoolean()) arguments.reject(i, "a boolean");
+  return arguments[i].As<Napi::Boolean>().Value();
+}
+
+std::vector<double> FromJs<std::vector<double>>::read(const Arguments& arguments, std::size_t i) {
+  constexpr const char* expected = "an array of numbers";
+  if (!arguments[i].IsArray()) arguments.reject(i, expected);
+  const auto array = arguments[i].As<Napi::Array>();
+  std::vector<double> numbers;
+  for (std::uint32_t k = 0; k < array.Length(); ++k) {
+    const Napi::Value entry = array[k];
+    if (!entry.IsNumber()) arguments.reject(i, expected);
+    numbers.push_back(entry.As<Napi::Number>().DoubleValue());
+  }
+  return numbers;
+}
+
 TypedData FromJs<TypedData>::read(const Arguments& arguments, std::size_t i) {
   constexpr const char* expected = "a Float32Array, Int32Array, Int16Array, Uint8Array or BigUint64Array";
   if (!arguments[i].IsTypedArray()) arguments.reject(i, expected);
@@ -143,6 +161,23 @@ TypedData FromJs<TypedData>::read(const Arguments& arguments, std::size_t i) {
   }
   const auto* base = static_cast<const std::byte*>(array.ArrayBuffer().Data());
   return {dtype, {base + array.ByteOffset(), array.ByteLength()}};
+}
+
+void read_integers(const Arguments& arguments, const std::string& what, Napi::Value value, std::size_t size,
+                   std::int64_t* integers) {
+  const std::string expected = "an array of " + std::to_string(size) + " safe integers";
+  if (!value.IsArray() || value.As<Napi::Array>().Length() != size) {
+    arguments.reject("ERR_HARDBIT_ARGUMENT", what, expected, value);
+  }
+  for (std::uint32_t d = 0; d < size; ++d) {
+    const Napi::Value entry = value.As<Napi::Array>()[d];
+    const double number = entry.IsNumber() ? entry.As<Napi::Number>().DoubleValue() : 0.5;
+    if (!is_integer(number, -kMaxSafeInteger)) {
+      arguments.reject("ERR_HARDBIT_ARGUMENT", "entry " + std::to_string(d) + " of " + what, "a safe integer",
+                       entry);
+    }
+    integers[d] = static_cast<std::int64_t>(number);
+  }
 }
 
 Members::Members(const Arguments& arguments, std::size_t i)

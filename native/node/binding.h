@@ -1,12 +1,15 @@
 #pragma once
 #include <napi.h>
 
+#include <array>
 #include <cstdint>
+#include <exception>
 #include <optional>
 #include <span>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "runtime/error.h"
 #include "runtime/tensor.h"
@@ -80,8 +83,29 @@ struct FromJs<Shape> {
   static Shape read(const Arguments& arguments, std::size_t i);
 };
 template <>
+struct FromJs<bool> {
+  static bool read(const Arguments& arguments, std::size_t i);
+};
+/// Any number of numbers.
+template <>
+struct FromJs<std::vector<double>> {
+  static std::vector<double> read(const Arguments& arguments, std::size_t i);
+};
+template <>
 struct FromJs<TypedData> {
   static TypedData read(const Arguments& arguments, std::size_t i);
+};
+
+/// Throws unless `value` is an array of `size` safe integers, and writes them.
+void read_integers(const Arguments& arguments, const std::string& what, Napi::Value value, std::size_t size,
+                   std::int64_t* integers);
+template <std::size_t N>
+struct FromJs<std::array<std::int64_t, N>> {
+  static std::array<std::int64_t, N> read(const Arguments& arguments, std::size_t i) {
+    std::array<std::int64_t, N> integers;
+    read_integers(arguments, "argument " + std::to_string(i + 1), arguments[i], N, integers.data());
+    return integers;
+  }
 };
 
 /// null and undefined are nothing.
@@ -100,6 +124,12 @@ class Members {
   double number(const char* name) const;
   std::int64_t integer(const char* name) const;
   bool boolean(const char* name) const;
+  template <std::size_t N>
+  std::array<std::int64_t, N> integers(const char* name) const {
+    std::array<std::int64_t, N> values;
+    read_integers(arguments_, name, object_.Get(name), N, values.data());
+    return values;
+  }
 
  private:
   const Arguments& arguments_;
@@ -118,6 +148,17 @@ struct ToJs<Tensor> {
 template <>
 struct ToJs<std::int64_t> {
   static Napi::Value wrap(Napi::Env env, std::int64_t value);
+};
+template <>
+struct ToJs<double> {
+  static Napi::Value wrap(Napi::Env env, double value) { return Napi::Number::New(env, value); }
+};
+/// null where there is none.
+template <class T>
+struct ToJs<std::optional<T>> {
+  static Napi::Value wrap(Napi::Env env, std::optional<T> value) {
+    return value ? ToJs<T>::wrap(env, std::move(*value)) : env.Null();
+  }
 };
 template <>
 struct ToJs<Napi::Value> {
@@ -189,6 +230,84 @@ void add(Napi::Object exports, const char* name) {
   exports.Set(name, Napi::Function::New<&call<Function>>(exports.Env(), name, const_cast<char*>(name)));
 }
 
+/// A call on a thread of libuv's pool; its result or error settles a promise. It keeps the arguments alive
+/// until the function returns (tensors share their storage), whatever JavaScript does with its handles.
+template <class Result, class... P>
+class AsyncCall : public Napi::AsyncWorker {
+ public:
+  using Kept = std::tuple<typename Parameter<P>::Kept...>;
+
+  AsyncCall(Napi::Env env, const char* name, Result (*function)(P...), Kept kept,
+            Napi::Promise::Deferred deferred)
+      : AsyncWorker(env, name), function_(function), kept_(std::move(kept)), deferred_(deferred) {}
+
+  void Execute() override {
+    try {
+      result_ = run(std::index_sequence_for<P...>{});
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+    kept_.reset();
+  }
+
+  void OnOK() override {
+    try {
+      try {
+        if (failure_) guarded(Env(), [this] { std::rethrow_exception(failure_); });
+        deferred_.Resolve(to_js(Env(), std::move(*result_)));
+      } catch (const Napi::Error& error) {
+        deferred_.Reject(error.Value());
+      }
+    } catch (const Napi::Error&) {
+      // The environment is ending and runs no more JavaScript: nobody is left to tell.
+    }
+  }
+
+ private:
+  template <std::size_t... I>
+  Result run(std::index_sequence<I...>) {
+    return function_(Parameter<P>::pass(std::get<I>(*kept_))...);
+  }
+
+  Result (*function_)(P...);
+  std::optional<Kept> kept_;
+  std::optional<Result> result_;
+  std::exception_ptr failure_;
+  Napi::Promise::Deferred deferred_;
+};
+
+template <class Result, class... P, std::size_t... I>
+void start(const Arguments& arguments, const char* name, Result (*function)(P...),
+           Napi::Promise::Deferred deferred, std::index_sequence<I...>) {
+  typename AsyncCall<Result, P...>::Kept kept{FromJs<typename Parameter<P>::Kept>::read(arguments, I)...};
+  // Deletes itself once it has settled the promise.
+  (new AsyncCall<Result, P...>(arguments.env(), name, function, std::move(kept), deferred))->Queue();
+}
+
+template <class Result, class... P>
+void start(const Arguments& arguments, const char* name, Result (*function)(P...),
+           Napi::Promise::Deferred deferred) {
+  start(arguments, name, function, deferred, std::index_sequence_for<P...>{});
+}
+
+template <auto Function>
+Napi::Value call_async(const Napi::CallbackInfo& info) {
+  const auto* const name = static_cast<const char*>(info.Data());
+  const auto deferred = Napi::Promise::Deferred::New(info.Env());
+  try {
+    guarded(info.Env(), [&] { start(Arguments(info, name), name, Function, deferred); });
+  } catch (const Napi::Error& error) {
+    deferred.Reject(error.Value());
+  }
+  return deferred.Promise();
+}
+
+/// exports[name] = the native function as one that returns a promise; wrong arguments reject it too.
+template <auto Function>
+void add_async(Napi::Object exports, const char* name) {
+  exports.Set(name, Napi::Function::New<&call_async<Function>>(exports.Env(), name, const_cast<char*>(name)));
+}
+
 // -- the families, one file each
 
 void add_runtime(Napi::Object exports);
@@ -197,10 +316,14 @@ void add_rows(Napi::Object exports);
 void add_elementwise(Napi::Object exports);
 void add_bits(Napi::Object exports);
 void add_dense(Napi::Object exports);
+void add_conv2d(Napi::Object exports);
 void add_batch_norm(Napi::Object exports);
 void add_loss(Napi::Object exports);
 void add_optimizers(Napi::Object exports);
 void add_attacks(Napi::Object exports);
+void add_pooling(Napi::Object exports);
+void add_quantizers(Napi::Object exports);
 void add_random(Napi::Object exports);
+void add_readers(Napi::Object exports);
 
 }  // namespace hardbit::node

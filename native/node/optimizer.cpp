@@ -30,9 +30,19 @@ struct FromJs<ops::SgdParameters> {
   }
 };
 
+template <>
+struct FromJs<ops::BopParameters> {
+  static ops::BopParameters read(const Arguments& arguments, std::size_t i) {
+    const Members members(arguments, i);
+    return {.gamma = members.number("gamma"), .threshold = members.number("threshold")};
+  }
+};
+
 void add_optimizers(Napi::Object exports) {
   add<ops::adam_step>(exports, "adamStep");
   add<ops::sgd_step>(exports, "sgdStep");
+  add<ops::bop_step>(exports, "bopStep");
+  add<ops::average_step>(exports, "averageStep");
 }
 
 }  // namespace hardbit::node

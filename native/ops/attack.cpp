@@ -60,6 +60,52 @@ Tensor attack_sign_start(const Tensor& origin, double alpha, double epsilon, std
   return y;
 }
 
+Tensor attack_step_l2(const Tensor& x, const Tensor& gradient, const Tensor& origin, double step_size,
+                      double epsilon) {
+  constexpr const char* op = "attackStepL2";
+  check::dtype(op, "x", x, DType::f32);
+  check::rank_at_least(op, "x", x, 1);
+  check::f32(op, "gradient", gradient, x.shape());
+  check::f32(op, "origin", origin, x.shape());
+  check::finite(op, "stepSize", step_size);
+  check::not_negative(op, "epsilon", epsilon);
+  const Device device = common_device(x, gradient, origin);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), device);
+  dispatch(device, [&] {
+    cpu::attack_step_l2(x.data<float>(), gradient.data<float>(), origin.data<float>(), step_size, epsilon,
+                        y.data<float>(), x.dim(0), columns(x));
+  });
+  return y;
+}
+
+Tensor attack_uniform_start_l2(const Tensor& origin, double epsilon, std::uint64_t seed, std::uint64_t stream,
+                               std::uint64_t first_row) {
+  constexpr const char* op = "attackUniformStartL2";
+  check::dtype(op, "origin", origin, DType::f32);
+  check::rank_at_least(op, "origin", origin, 1);
+  check::not_negative(op, "epsilon", epsilon);
+  const std::uint32_t word = check::stream(op, stream);
+  Tensor y = Tensor::empty(DType::f32, origin.shape(), origin.device());
+  dispatch(origin.device(), [&] {
+    cpu::attack_uniform_start_l2(origin.data<float>(), epsilon, Philox(seed), word, first_row,
+                                 y.data<float>(), origin.dim(0), columns(origin));
+  });
+  return y;
+}
+
+Tensor row_distances(const Tensor& a, const Tensor& b) {
+  constexpr const char* op = "rowDistances";
+  check::dtype(op, "a", a, DType::f32);
+  check::rank_at_least(op, "a", a, 1);
+  check::f32(op, "b", b, a.shape());
+  const Device device = common_device(a, b);
+  Tensor distances = Tensor::empty(DType::f32, {a.dim(0)}, device);
+  dispatch(device, [&] {
+    cpu::row_distances(a.data<float>(), b.data<float>(), distances.data<float>(), a.dim(0), columns(a));
+  });
+  return distances;
+}
+
 std::int64_t count_flippable(const Tensor& x, double epsilon, int bits) {
   constexpr const char* op = "countFlippable";
   check::dtype(op, "x", x, DType::f32);

@@ -10,7 +10,7 @@ namespace {
 /// Checks x and scale; returns the scale as f32.
 float check_input(const char* op, const Tensor& x, double scale) {
   check::dtype(op, "x", x, {DType::f32, DType::i16, DType::i32});
-  check::rank(op, "x", x, 2, "[N, C]");
+  check::rank_at_least(op, "x", x, 2);
   if (x.dtype() == DType::f32 && scale != 1) {
     check::fail("ERR_HARDBIT_ARGUMENT", op, "scale is " + check::text(scale) + "; expected 1 for an f32 x.");
   }
@@ -24,8 +24,8 @@ BatchNormTrained batch_norm_train(const Tensor& x, double scale, const Tensor& g
                                   double epsilon) {
   constexpr const char* op = "batchNormTrain";
   const float z_scale = check_input(op, x, scale);
-  const std::int64_t rows = x.dim(0);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t rows = x.rows();
+  const std::int64_t channels = x.columns();
   check::f32(op, "gamma", gamma, {channels});
   check::f32(op, "beta", beta, {channels});
   check::f32(op, "runningMean", running_mean, {channels});
@@ -53,7 +53,7 @@ BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, double
                                        const Tensor& mean, const Tensor& inverse_deviation) {
   constexpr const char* op = "batchNormBackward";
   const float z_scale = check_input(op, x, scale);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t channels = x.columns();
   check::f32(op, "dy", dy, x.shape());
   check::f32(op, "gamma", gamma, {channels});
   check::f32(op, "mean", mean, {channels});
@@ -70,7 +70,7 @@ Tensor batch_norm_eval(const Tensor& x, double scale, const Tensor& gamma, const
                        const Tensor& running_mean, const Tensor& running_variance, double epsilon) {
   constexpr const char* op = "batchNormEval";
   const float z_scale = check_input(op, x, scale);
-  const std::int64_t channels = x.dim(1);
+  const std::int64_t channels = x.columns();
   check::f32(op, "gamma", gamma, {channels});
   check::f32(op, "beta", beta, {channels});
   check::f32(op, "runningMean", running_mean, {channels});
@@ -87,9 +87,9 @@ Tensor batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Ten
                                 double epsilon) {
   constexpr const char* op = "batchNormEvalBackward";
   check::dtype(op, "dy", dy, DType::f32);
-  check::rank(op, "dy", dy, 2, "[N, C]");
-  check::f32(op, "gamma", gamma, {dy.dim(1)});
-  check::f32(op, "runningVariance", running_variance, {dy.dim(1)});
+  check::rank_at_least(op, "dy", dy, 2);
+  check::f32(op, "gamma", gamma, {dy.columns()});
+  check::f32(op, "runningVariance", running_variance, {dy.columns()});
   const float eps = check::not_negative(op, "epsilon", epsilon);
   const Device device = common_device(dy, gamma, running_variance);
   Tensor dx = Tensor::empty(DType::f32, dy.shape(), device);

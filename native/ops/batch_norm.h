@@ -5,9 +5,10 @@
 
 namespace hardbit::ops {
 
-// Batch normalization over rows: x f32 | i16 | i32 [N, C], z = fl(float(x)·scale), where scale is 1 for f32;
-// gamma, beta, means and variances f32 [C]. Statistics do not depend on the thread count; those of integers
-// come from exact sums.
+// Batch normalization over rows: x f32 | i16 | i32 [N, …, C], channels last, whose rows are all its
+// dimensions but the last (N·H·W of images); z = fl(float(x)·scale), where scale is 1 for f32; gamma, beta,
+// means and variances f32 [C]. Statistics do not depend on the thread count; those of integers come from
+// exact sums.
 
 /// The per-channel factor of evaluation, fl(gamma / fl(sqrt(fl(variance + epsilon)))).
 inline float batch_norm_factor(float gamma, float variance, float epsilon) {
@@ -20,7 +21,7 @@ inline float batch_norm_value(float z, float mean, float factor, float beta) {
 }
 
 struct BatchNormTrained {
-  Tensor y;                  // f32 [N, C]
+  Tensor y;                  // f32, x's shape
   Tensor mean;               // f32 [C], of z
   Tensor inverse_deviation;  // f32 [C], 1 / sqrt(biased variance + epsilon)
 };
@@ -32,13 +33,13 @@ BatchNormTrained batch_norm_train(const Tensor& x, double scale, const Tensor& g
                                   double epsilon);
 
 struct BatchNormGradients {
-  Tensor dx;      // f32 [N, C], with respect to z
+  Tensor dx;      // f32, x's shape, with respect to z
   Tensor dgamma;  // f32 [C]
   Tensor dbeta;   // f32 [C]
 };
 
 /// Gradients of batch_norm_train: with h = (z − mean)·inverse_deviation, dbeta = Σ dy, dgamma = Σ dy·h,
-/// dx = gamma·inverse_deviation·(dy − dbeta/N − h·dgamma/N).
+/// dx = gamma·inverse_deviation·(dy − dbeta/R − h·dgamma/R) for R rows.
 BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, double scale, const Tensor& gamma,
                                        const Tensor& mean, const Tensor& inverse_deviation);
 

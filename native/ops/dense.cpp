@@ -62,9 +62,11 @@ Tensor dense_backward_weight(const Tensor& dy, const Tensor& x) {
 }
 
 Tensor sum_rows(const Tensor& dy) {
-  matrix("sumRows", "dy", dy, "[N, M]");
-  Tensor sums = Tensor::empty(DType::f32, {dy.dim(1)}, dy.device());
-  dispatch(dy.device(), [&] { cpu::sum_rows(dy.data<float>(), sums.data<float>(), dy.dim(0), dy.dim(1)); });
+  check::dtype("sumRows", "dy", dy, DType::f32);
+  check::rank_at_least("sumRows", "dy", dy, 2);
+  Tensor sums = Tensor::empty(DType::f32, {dy.columns()}, dy.device());
+  dispatch(dy.device(),
+           [&] { cpu::sum_rows(dy.data<float>(), sums.data<float>(), dy.rows(), dy.columns()); });
   return sums;
 }
 

@@ -11,7 +11,8 @@ Tensor dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias);
 Tensor dense_backward_input(const Tensor& dy, const Tensor& w);
 /// dyᵀ · x, [M, K].
 Tensor dense_backward_weight(const Tensor& dy, const Tensor& x);
-/// Sums over rows in double, [N, M] → [M]; the same on every thread count.
+/// Sums over rows in double, [N, …, M] → [M] (all dimensions but the last are rows); the same on every thread
+/// count.
 Tensor sum_rows(const Tensor& dy);
 
 }  // namespace hardbit::ops

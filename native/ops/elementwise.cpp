@@ -51,4 +51,30 @@ Tensor relu_backward(const Tensor& dy, const Tensor& y) {
   return dx;
 }
 
+Tensor add(const Tensor& a, const Tensor& b) {
+  check::dtype("add", "a", a, DType::f32);
+  check::f32("add", "b", b, a.shape());
+  const Device device = common_device(a, b);
+  Tensor y = Tensor::empty(DType::f32, a.shape(), device);
+  dispatch(device, [&] { cpu::add(a.data<float>(), b.data<float>(), y.data<float>(), a.count()); });
+  return y;
+}
+
+Tensor hardtanh(const Tensor& x) {
+  check::dtype("hardtanh", "x", x, DType::f32);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), x.device());
+  dispatch(x.device(), [&] { cpu::hardtanh(x.data<float>(), y.data<float>(), x.count()); });
+  return y;
+}
+
+Tensor hardtanh_backward(const Tensor& dy, const Tensor& x) {
+  check::dtype("hardtanhBackward", "x", x, DType::f32);
+  check::f32("hardtanhBackward", "dy", dy, x.shape());
+  const Device device = common_device(dy, x);
+  Tensor dx = Tensor::empty(DType::f32, x.shape(), device);
+  dispatch(device,
+           [&] { cpu::hardtanh_backward(dy.data<float>(), x.data<float>(), dx.data<float>(), x.count()); });
+  return dx;
+}
+
 }  // namespace hardbit::ops

@@ -13,5 +13,11 @@ void axpy(const Tensor& y, double a, const Tensor& x);
 Tensor relu(const Tensor& x);
 /// dy where y > 0, else 0.
 Tensor relu_backward(const Tensor& dy, const Tensor& y);
+/// fl(a + b), f32 of one shape.
+Tensor add(const Tensor& a, const Tensor& b);
+/// min(max(x, −1), 1); a NaN stays.
+Tensor hardtanh(const Tensor& x);
+/// dy where −1 < x < 1, else +0 (also where x is NaN).
+Tensor hardtanh_backward(const Tensor& dy, const Tensor& x);
 
 }  // namespace hardbit::ops

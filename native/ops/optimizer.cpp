@@ -62,4 +62,27 @@ void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocit
   });
 }
 
+std::int64_t bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
+                      const BopParameters& parameters) {
+  constexpr const char* op = "bopStep";
+  check::dtype(op, "weights", weights, DType::f32);
+  check::f32(op, "gradient", gradient, weights.shape());
+  check::f32(op, "m", m, weights.shape());
+  check::between(op, "gamma", parameters.gamma, 0, 1);
+  check::not_negative(op, "threshold", parameters.threshold);
+  return dispatch(common_device(weights, gradient, m), [&] {
+    return cpu::bop_step(weights.data<float>(), gradient.data<float>(), m.data<float>(), weights.count(),
+                         parameters);
+  });
+}
+
+void average_step(const Tensor& average, const Tensor& value, double decay) {
+  constexpr const char* op = "averageStep";
+  check::dtype(op, "average", average, DType::f32);
+  check::f32(op, "value", value, average.shape());
+  check::between(op, "decay", decay, 0, 1);
+  dispatch(common_device(average, value),
+           [&] { cpu::average_step(average.data<float>(), value.data<float>(), average.count(), decay); });
+}
+
 }  // namespace hardbit::ops

@@ -23,6 +23,11 @@ struct SgdParameters {
   double clip = 0;
 };
 
+struct BopParameters {
+  double gamma = 1e-4;      // weight of the newest gradient in the moving average, 0 … 1
+  double threshold = 1e-8;  // 0 or more
+};
+
 /// Adam (Kingma & Ba 2015) with the weight decay of Loshchilov & Hutter 2019, in PyTorch's order of
 /// operations: w ← w·(1 − lr·decay); m ← b1·m + (1 − b1)·g; v ← b2·v + (1 − b2)·g²; w ← w − lr/(1 − b1^t) · m
 /// / (sqrt(v)/sqrt(1 − b2^t) + epsilon). All f32, one shape, in place.
@@ -33,5 +38,15 @@ void adam_step(const Tensor& value, const Tensor& gradient, const Tensor& m, con
 /// w ← w − lr·g. `velocity` may be null where momentum is 0. All f32, one shape, in place.
 void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocity,
               const SgdParameters& parameters);
+
+/// Bop (Helwegen et al. 2019, arXiv 1906.02107, algorithm 1) on weights that are all ±1:
+/// m ← fl(fl((1 − gamma)·m) + fl(gamma·g)); w ← −w where fl(w·m) > threshold. All f32, one shape, in place.
+/// Returns the number of flips.
+std::int64_t bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
+                      const BopParameters& parameters);
+
+/// average ← decay·average + (1 − decay)·value in double, rounded once; both f32 of one shape, in place.
+/// decay is from 0 to 1.
+void average_step(const Tensor& average, const Tensor& value, double decay);
 
 }  // namespace hardbit::ops

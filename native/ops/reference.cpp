@@ -42,6 +42,47 @@ Tensor product(const BinaryProduct& p, const Tensor& w, const X& x) {
   return y;
 }
 
+/// out[n, i, j, m] = Σ_{a, b, c} x(n, i·stride + a·dilation − above, …, c)·w[m, (a, b, c)], where x is
+/// `padding` outside the image.
+template <class X>
+Tensor convolution(const BinaryConv2d& p, const Tensor& w, std::int32_t padding, const X& x) {
+  const auto& [geometry, n, height, width, channels, m, kh, kw, oh, ow] = p.conv;
+  const std::int64_t in = p.conv.group_channels();
+  const std::int64_t out = m / geometry.groups;
+  Tensor y = Tensor::empty(p.dtype, p.shape());
+  for (std::int64_t e = 0; e < y.count(); ++e) {
+    const std::int64_t channel = e % m;
+    const std::int64_t j = e / m % ow;
+    const std::int64_t i = e / m / ow % oh;
+    const std::int64_t image = e / m / ow / oh;
+    std::int32_t sum = 0;
+    for (std::int64_t a = 0; a < kh; ++a) {
+      for (std::int64_t b = 0; b < kw; ++b) {
+        const std::int64_t row = i * geometry.stride[0] + a * geometry.dilation[0] - geometry.padding[0];
+        const std::int64_t column = j * geometry.stride[1] + b * geometry.dilation[1] - geometry.padding[2];
+        const bool inside = row >= 0 && row < height && column >= 0 && column < width;
+        for (std::int64_t c = 0; c < in; ++c) {
+          const std::int32_t value =
+              inside ? x((image * height + row) * width + column, channel / out * in + c) : padding;
+          sum += bit(w, channel, (a * kw + b) * in + c) ? value : -value;
+        }
+      }
+    }
+    if (p.dtype == DType::i16) {
+      y.data<std::int16_t>()[e] = static_cast<std::int16_t>(sum);
+    } else {
+      y.data<std::int32_t>()[e] = sum;
+    }
+  }
+  return y;
+}
+
+void check_codes(const char* op, const Tensor& codes, int bits) {
+  int all = 0;
+  for (std::int64_t i = 0; i < codes.count(); ++i) all |= codes.data<std::uint8_t>()[i];
+  check_code_range(op, all, bits);
+}
+
 }  // namespace
 
 bool bit(const Tensor& bits, std::int64_t row, std::int64_t column) {
@@ -118,11 +159,25 @@ Tensor binary_matmul(const Tensor& a, const Tensor& w) {
 
 Tensor codes_matmul(const Tensor& codes, int bits, const Tensor& w) {
   const BinaryProduct p = check_codes_matmul("codesMatmulReference", codes, bits, w);
-  int all = 0;
-  for (std::int64_t i = 0; i < codes.count(); ++i) all |= codes.data<std::uint8_t>()[i];
-  check_code_range("codesMatmulReference", all, bits);
+  check_codes("codesMatmulReference", codes, bits);
   return product(p, w,
                  [&](std::int64_t n, std::int64_t k) { return codes.data<std::uint8_t>()[n * p.k + k]; });
+}
+
+Tensor binary_conv2d(const Tensor& x, const Tensor& w, const Pair& kernel, const Conv2dGeometry& geometry,
+                     PaddingValue padding) {
+  const BinaryConv2d p = check_binary_conv2d("binaryConv2dReference", x, w, kernel, geometry);
+  return convolution(p, w, padding == PaddingValue::one ? 1 : 0,
+                     [&](std::int64_t pixel, std::int64_t c) { return bit(x, pixel, c) ? 1 : -1; });
+}
+
+Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& kernel,
+                    const Conv2dGeometry& geometry, PaddingValue padding) {
+  const BinaryConv2d p = check_codes_conv2d("codesConv2dReference", codes, bits, w, kernel, geometry);
+  check_codes("codesConv2dReference", codes, bits);
+  return convolution(
+      p, w, padding == PaddingValue::one ? (1 << bits) - 1 : 0,
+      [&](std::int64_t pixel, std::int64_t c) { return codes.data<std::uint8_t>()[pixel * p.conv.c + c]; });
 }
 
 }  // namespace hardbit::ops::reference

@@ -1,5 +1,8 @@
 #include "ops/rows.h"
 
+#include <span>
+#include <vector>
+
 #include "cpu/rows.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
@@ -22,24 +25,50 @@ std::int64_t row_bytes(const Tensor& t) {
   return t.dim(0) == 0 ? 0 : static_cast<std::int64_t>(t.byte_length()) / t.dim(0);
 }
 
+void are_rows(const char* op, std::span<const std::int32_t> indices, const Tensor& x) {
+  for (const std::int32_t i : indices) {
+    if (i < 0 || i >= x.dim(0)) {
+      check::fail("ERR_HARDBIT_ARGUMENT", op,
+                  "the index " + std::to_string(i) + " is outside the rows [0, " + std::to_string(x.dim(0)) +
+                      ") of x.");
+    }
+  }
+}
+
 }  // namespace
 
 Tensor gather(const Tensor& x, const Tensor& indices) {
   has_rows("gather", "x", x);
   check::dtype("gather", "indices", indices, DType::i32);
   check::rank("gather", "indices", indices, 1, "[R]");
-  for (const std::int32_t i : indices.span<const std::int32_t>()) {
-    if (i < 0 || i >= x.dim(0)) {
-      check::fail("ERR_HARDBIT_ARGUMENT", "gather",
-                  "the index " + std::to_string(i) + " is outside the rows [0, " + std::to_string(x.dim(0)) +
-                      ") of x.");
-    }
-  }
+  are_rows("gather", indices.span<const std::int32_t>(), x);
   const Device device = common_device(x, indices);
   Tensor y = Tensor::empty(x.dtype(), with_rows(x, indices.dim(0)), device);
   dispatch(device, [&] {
     cpu::gather(x.data<std::byte>(), indices.data<std::int32_t>(), y.data<std::byte>(), indices.dim(0),
                 row_bytes(x));
+  });
+  return y;
+}
+
+Tensor gather_images(const Tensor& x, const Tensor& indices) {
+  constexpr const char* op = "gatherImagesAsync";
+  check::dtype(op, "x", x, {DType::u8, DType::f32});
+  check::rank_at_least(op, "x", x, 1);
+  check::dtype(op, "indices", indices, DType::i32);
+  check::rank(op, "indices", indices, 1, "[R]");
+  const auto given = indices.span<const std::int32_t>();
+  const std::vector<std::int32_t> rows(given.begin(), given.end());
+  are_rows(op, rows, x);
+  const Device device = common_device(x, indices);
+  Tensor y = Tensor::empty(DType::f32, with_rows(x, indices.dim(0)), device);
+  dispatch(device, [&] {
+    const std::int64_t columns = x.dim(0) == 0 ? 0 : x.count() / x.dim(0);
+    if (x.dtype() == DType::u8) {
+      cpu::gather_images(x.data<const std::uint8_t>(), rows, y.data<float>(), columns);
+    } else {
+      cpu::gather_images(x.data<const float>(), rows, y.data<float>(), columns);
+    }
   });
   return y;
 }

@@ -203,6 +203,40 @@ TYPED_TEST(BatchNorm, ResultsDoNotDependOnTheThreadCount) {
   expect_same_on_all_thread_counts([&] { return backward().dbeta; });
 }
 
+TYPED_TEST(BatchNorm, ImagesAreRowsOfChannels) {
+  const double scale = scale_of<TypeParam>();
+  const Shape shape = {3, 5, 7, 19};
+  const Tensor flat = sample<TypeParam>(3 * 5 * 7, 19);
+  const Tensor x = flat.reshape(shape);
+  const Tensor gamma = random_tensor({19}, 2);
+  const Tensor beta = random_tensor({19}, 3);
+  const Tensor dy = random_tensor(shape, 4);
+  const auto flattened = [&](const Tensor& t) {
+    EXPECT_EQ(t.shape(), shape);
+    return test::bytes(t);
+  };
+  const auto train = [&](const Tensor& t) {
+    return ops::batch_norm_train(t, scale, gamma, beta, gamma.clone(), beta.clone(), 0.1, epsilon);
+  };
+  const auto trained = train(flat);
+  const auto trained_images = train(x);
+  EXPECT_EQ(flattened(trained_images.y), test::bytes(trained.y));
+  EXPECT_EQ(test::bytes(trained_images.mean), test::bytes(trained.mean));
+  EXPECT_EQ(test::bytes(trained_images.inverse_deviation), test::bytes(trained.inverse_deviation));
+  const Tensor& mean = trained.mean;
+  const Tensor& deviation = trained.inverse_deviation;
+  const Tensor flat_dy = dy.reshape(flat.shape());
+  const auto gradients = ops::batch_norm_backward(flat_dy, flat, scale, gamma, mean, deviation);
+  const auto of_images = ops::batch_norm_backward(dy, x, scale, gamma, mean, deviation);
+  EXPECT_EQ(flattened(of_images.dx), test::bytes(gradients.dx));
+  EXPECT_EQ(test::bytes(of_images.dgamma), test::bytes(gradients.dgamma));
+  EXPECT_EQ(test::bytes(of_images.dbeta), test::bytes(gradients.dbeta));
+  EXPECT_EQ(flattened(ops::batch_norm_eval(x, scale, gamma, beta, mean, deviation, epsilon)),
+            test::bytes(ops::batch_norm_eval(flat, scale, gamma, beta, mean, deviation, epsilon)));
+  EXPECT_EQ(flattened(ops::batch_norm_eval_backward(dy, gamma, deviation, epsilon)),
+            test::bytes(ops::batch_norm_eval_backward(flat_dy, gamma, deviation, epsilon)));
+}
+
 /// Statistics seen through running values with momentum 1.
 std::pair<float, float> running_after(const Tensor& x, double scale) {
   const Tensor one = make<float>({1}, {1});
@@ -267,11 +301,15 @@ TEST(BatchNormChecks, RefuseWrongOperands) {
       },
       "f32 or i16 or i32");
   expect_error(
-      "ERR_HARDBIT_SHAPE",
+      "ERR_HARDBIT_SHAPE", [&] { train(x.reshape({12}), 1, 0.1, 1e-5); }, "rank 2 or more");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::batch_norm_eval_backward(c, c, c, 1e-5); }, "rank 2 or more");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT",
       [&] {
-        train(x.reshape({2, 2, 3}), 1, 0.1, 1e-5);
+        train(x.slice(0, 1).reshape({1, 1, 1, 3}), 1, 0.1, 1e-5);
       },
-      "[N, C]");
+      "x has 1 row;");
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::batch_norm_train(x, 1, bad, c, c, c, 0.1, 1e-5); }, "gamma");
   expect_error(

@@ -137,6 +137,8 @@ TEST(Dense, SumRowsIsRoundedOnce) {
                   std::abs(static_cast<float>(sum)) * 0x1p-23);
     }
   }
+  const Tensor images = random_tensor({3, 5, 7, 19}, 8);
+  EXPECT_EQ(test::bytes(ops::sum_rows(images)), test::bytes(ops::sum_rows(images.reshape({105, 19}))));
   const Tensor x = random_tensor({10007, 67}, 7);
   test::expect_same_on_all_thread_counts([&] { return ops::sum_rows(x); });
 }

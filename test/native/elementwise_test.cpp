@@ -70,11 +70,37 @@ TEST(Elementwise, ReluAndItsGradient) {
   EXPECT_EQ(values<float>(ops::relu_backward(make<float>({1}, {1}), make<float>({1}, {nan})))[0], 0);
 }
 
+TEST(Elementwise, HardtanhAndItsGradient) {
+  const float above = std::nextafter(1.0F, 2.0F);
+  const float below = std::nextafter(1.0F, 0.0F);
+  const Tensor x = make<float>({9}, {-infinity, -above, -1, -below, 0, below, 1, above, infinity});
+  EXPECT_EQ(values<float>(ops::hardtanh(x)), (std::vector<float>{-1, -1, -1, -below, 0, below, 1, 1, 1}));
+  const Tensor dy = make<float>({9}, {1, 2, 3, 4, 5, 6, 7, 8, nan});
+  EXPECT_EQ(values<float>(ops::hardtanh_backward(dy, x)), (std::vector<float>{0, 0, 0, 4, 5, 6, 0, 0, 0}));
+  const Tensor broken = make<float>({1}, {nan});
+  EXPECT_TRUE(std::isnan(values<float>(ops::hardtanh(broken))[0]));
+  EXPECT_EQ(values<float>(ops::hardtanh_backward(make<float>({1}, {1}), broken))[0], 0);
+}
+
+TEST(Elementwise, AddRoundsOnce) {
+  const Tensor a = random_tensor({3, 5, 7, 11}, 6);
+  const Tensor b = random_tensor({3, 5, 7, 11}, 7);
+  const Tensor y = ops::add(a, b);
+  ASSERT_EQ(y.shape(), a.shape());
+  for (std::int64_t i = 0; i < a.count(); ++i) {
+    const double sum = static_cast<double>(a.data<float>()[i]) + static_cast<double>(b.data<float>()[i]);
+    ASSERT_EQ(y.data<float>()[i], static_cast<float>(sum));
+  }
+}
+
 TEST(Elementwise, ResultsDoNotDependOnTheThreadCount) {
   const Tensor a = random_tensor({100003}, 3);
   const Tensor b = random_tensor({100003}, 4);
   expect_same_on_all_thread_counts([&] { return ops::relu(a); });
   expect_same_on_all_thread_counts([&] { return ops::relu_backward(a, b); });
+  expect_same_on_all_thread_counts([&] { return ops::add(a, b); });
+  expect_same_on_all_thread_counts([&] { return ops::hardtanh(a); });
+  expect_same_on_all_thread_counts([&] { return ops::hardtanh_backward(a, b); });
   expect_same_on_all_thread_counts([&] {
     const Tensor y = a.clone();
     ops::axpy(y, 0.3, b);
@@ -108,6 +134,10 @@ TEST(Elementwise, RefusesWrongOperands) {
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::axpy(f, 1, i); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::relu(i); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::relu_backward(f, f.reshape({6})); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::add(f, f.reshape({6})); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::add(i, i); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::hardtanh(i); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::hardtanh_backward(f, f.reshape({6})); });
 }
 
 }  // namespace

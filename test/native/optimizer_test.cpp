@@ -114,6 +114,60 @@ TEST(Sgd, AVelocityWithoutMomentumChangesNothing) {
   EXPECT_EQ(test::bytes(a), test::bytes(b));
 }
 
+TEST(Bop, FollowsTheAlgorithmOverManySteps) {
+  for (const std::int64_t n : lengths) {
+    const ops::BopParameters p{.gamma = 0.25, .threshold = 0.125};  // exact in fp32
+    std::vector<float> w = random_floats(n, 1);
+    for (float& x : w) x = x < 0 ? -1.0F : 1.0F;
+    std::vector<float> average(w.size());
+    const Tensor weights = make({n}, w);
+    const Tensor m = Tensor::zeros(DType::f32, {n});
+    std::int64_t all = 0;
+    for (std::uint32_t step = 0; step < 20; ++step) {
+      const auto g = random_floats(n, 100 + step);
+      std::int64_t flips = 0;
+      for (std::size_t i = 0; i < w.size(); ++i) {
+        const float kept = 0.75F * average[i];
+        const float newest = 0.25F * g[i];
+        average[i] = kept + newest;
+        if (w[i] * average[i] > 0.125F) {
+          w[i] = -w[i];
+          ++flips;
+        }
+      }
+      ASSERT_EQ(ops::bop_step(weights, make({n}, g), m, p), flips);
+      ASSERT_EQ(values<float>(weights), w);
+      ASSERT_EQ(values<float>(m), average);
+      all += flips;
+    }
+    EXPECT_GE(all, n / 4);
+  }
+}
+
+TEST(Bop, FlipsAboveTheThresholdOnly) {
+  const Tensor w = make<float>({4}, {1, -1, 1, -1});
+  const Tensor m = Tensor::zeros(DType::f32, {4});
+  EXPECT_EQ(ops::bop_step(w, make<float>({4}, {0.5F, -0.625F, -9, 9}), m, {.gamma = 1, .threshold = 0.5}), 1);
+  EXPECT_EQ(values<float>(w), (std::vector<float>{1, 1, 1, -1}));
+  EXPECT_EQ(values<float>(m), (std::vector<float>{0.5F, -0.625F, -9, 9}));
+  // The other three are at the threshold or point the other way.
+  EXPECT_EQ(ops::bop_step(w, Tensor::zeros(DType::f32, {4}), m, {.gamma = 0, .threshold = 0.5}), 0);
+}
+
+TEST(AverageStep, IsTheMovingAverageInDouble) {
+  for (const double decay : {0.0, 0.5, 0.9999, 1.0}) {
+    for (const std::int64_t n : lengths) {
+      const auto a = random_floats(n, 1);
+      const auto v = random_floats(n, 2);
+      const Tensor average = make({n}, a);
+      ops::average_step(average, make({n}, v), decay);
+      for (std::size_t i = 0; i < a.size(); ++i)
+        ASSERT_EQ(average.data<float>()[i], static_cast<float>(decay * static_cast<double>(a[i]) +
+                                                               (1 - decay) * static_cast<double>(v[i])));
+    }
+  }
+}
+
 TEST(Optimizers, ClipKeepsLatentWeightsInside) {
   const Tensor w = make<float>({3}, {0.9F, -0.9F, 0});
   ops::sgd_step(w, make<float>({3}, {-5, 5, 0}), nullptr, {.learning_rate = 1, .clip = 1});
@@ -132,6 +186,13 @@ TEST(Optimizers, ResultsDoNotDependOnTheThreadCount) {
     const Tensor w = start.clone();
     const Tensor velocity = g.clone();
     ops::sgd_step(w, g, &velocity, {.momentum = 0.9});
+    return w;
+  });
+  expect_same_on_all_thread_counts([&] {
+    const Tensor w = start.clone();
+    const auto flips = static_cast<float>(ops::bop_step(w, g, g.clone(), {.gamma = 0.1, .threshold = 0.1}));
+    ops::average_step(w, g, 0.9);
+    w.data<float>()[0] = flips;
     return w;
   });
 }
@@ -167,6 +228,18 @@ TEST(Optimizers, RefuseWrongArguments) {
       "ERR_HARDBIT_ARGUMENT", [&] { ops::sgd_step(w, w, nullptr, {.momentum = 0.9}); }, "velocity is null");
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::sgd_step(w, w, &bad, {}); }, "velocity");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::bop_step(w, bad, w, {}); }, "gradient");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::bop_step(w, w, bad, {}); }, "m has shape");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [&] { ops::bop_step(w, w, w, {.gamma = 1.5}); }, "gamma");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [&] { ops::bop_step(w, w, w, {.threshold = -1}); }, "threshold");
+  expect_error(
+      "ERR_HARDBIT_SHAPE", [&] { ops::average_step(w, bad, 0.5); }, "value");
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT", [&] { ops::average_step(w, w, 1.5); }, "decay");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "ops/elementwise.h"
 #include "support.h"
 
 namespace hardbit {
@@ -38,6 +39,57 @@ TEST(Rows, GatherAgreesWithALoopOnAwkwardShapes) {
       }
     }
   }
+}
+
+TEST(Rows, GatherImagesScalesBytesAndCopiesFloats) {
+  std::vector<std::uint8_t> all(256);
+  for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<std::uint8_t>(i);
+  const Tensor u8 = make({4, 8, 4, 2}, all);
+  const Tensor indices = make<std::int32_t>({5}, {3, 0, 0, 2, 1});
+  const Tensor y = ops::gather_images(u8, indices);
+  ASSERT_EQ(y.shape(), (Shape{5, 8, 4, 2}));
+  EXPECT_EQ(bytes(y), bytes(ops::u8_to_float(ops::gather(u8, indices))));
+  EXPECT_EQ(y.data<float>()[63], 1.0F);
+  const Tensor f = random_tensor({4, 3, 5}, 1);
+  EXPECT_EQ(bytes(ops::gather_images(f, indices)), bytes(ops::gather(f, indices)));
+  EXPECT_EQ(ops::gather_images(u8, Tensor::zeros(DType::i32, {0})).shape(), (Shape{0, 8, 4, 2}));
+  EXPECT_EQ(ops::gather_images(Tensor::zeros(DType::u8, {0, 2}), Tensor::zeros(DType::i32, {0})).shape(),
+            (Shape{0, 2}));
+  expect_error(
+      "ERR_HARDBIT_ARGUMENT",
+      [&] {
+        ops::gather_images(u8, make<std::int32_t>({2}, {0, 4}));
+      },
+      "index 4");
+  expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::gather_images(u8, make<std::int32_t>({1}, {-1})); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::gather_images(Tensor::zeros(DType::bits, {4, 2}), indices); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::gather_images(u8, f); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::gather_images(u8, indices.reshape({1, 5})); });
+}
+
+TEST(Rows, ImagesOfBitsAreRowsToo) {
+  const Shape shape = {5, 3, 2, 65};
+  std::vector<std::uint64_t> words(5 * 3 * 2 * 2);
+  for (std::size_t i = 0; i < words.size(); ++i)
+    words[i] = i % 2 == 0 ? 0x9E3779B97F4A7C15 * (i + 1) : i / 2 % 2;
+  const Tensor x = make(shape, words);
+  const auto image = [&](std::int64_t i) { return bytes(x.slice(i, i + 1)); };
+  const auto joined = [](std::vector<unsigned char> a, const std::vector<unsigned char>& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  EXPECT_EQ(values<std::uint64_t>(x.slice(1, 2)),
+            std::vector<std::uint64_t>(words.begin() + 12, words.begin() + 24));
+  EXPECT_EQ(bytes(ops::gather(x, make<std::int32_t>({2}, {4, 1}))), joined(image(4), image(1)));
+  const Tensor both = ops::concat(x.slice(2, 3), x.slice(0, 1));
+  EXPECT_EQ(both.shape(), (Shape{2, 3, 2, 65}));
+  EXPECT_EQ(bytes(both), joined(image(2), image(0)));
+  const Tensor chosen = ops::select_rows(make<std::uint8_t>({2}, {1, 0}), x.slice(0, 2), x.slice(3, 5));
+  EXPECT_EQ(bytes(chosen), joined(image(0), image(4)));
+  const Tensor copy = x.slice(1, 4).clone();
+  EXPECT_EQ(copy.shape(), (Shape{3, 3, 2, 65}));
+  EXPECT_EQ(bytes(copy), bytes(x.slice(1, 4)));
+  EXPECT_EQ(bytes(x.reshape({30, 65}).slice(6, 12)), image(1));
 }
 
 TEST(Rows, GatherOfNothing) {

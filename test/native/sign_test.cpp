@@ -19,7 +19,8 @@ TEST(SignForward, MasksWhereTheMagnitudeIsAtMostOne) {
 }
 
 TEST(SignForward, EqualsTheReferenceOnEveryThreadCount) {
-  for (const Shape& shape : std::vector<Shape>{{}, {0}, {4, 0}, {2, 3, 65}, {128, 600}, {301, 400}}) {
+  for (const Shape& shape :
+       std::vector<Shape>{{}, {0}, {4, 0}, {2, 3, 65}, {2, 3, 4, 70}, {128, 600}, {301, 400}}) {
     const Tensor x = test::awkward_tensor(shape, 1);
     const Tensor signs = ops::reference::pack_signs(x);
     const Tensor mask = ops::reference::pack_mask(x);
@@ -40,7 +41,8 @@ TEST(MaskBackward, KeepsTheGradientUnderTheMaskAndIsZeroElsewhere) {
 }
 
 TEST(MaskBackward, EqualsTheReferenceOnEveryThreadCount) {
-  for (const Shape& shape : std::vector<Shape>{{}, {0}, {4, 0}, {2, 3, 65}, {128, 600}, {301, 400}}) {
+  for (const Shape& shape :
+       std::vector<Shape>{{}, {0}, {4, 0}, {2, 3, 65}, {2, 3, 4, 70}, {128, 600}, {301, 400}}) {
     const Tensor dy = test::awkward_tensor(shape, 2);
     const Tensor mask = test::random_bits(shape, 3);
     const Tensor expected = ops::reference::mask_backward(dy, mask);

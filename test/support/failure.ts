@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { type ErrorCode, HardbitError, isHardbitError } from '../../lib/errors.js';
+import { type ErrorCode, isHardbitError } from '../../lib/errors.js';
 
 export type Failure = Error & { readonly code: ErrorCode };
 
@@ -32,12 +32,12 @@ export async function rejection(promise: Promise<unknown>): Promise<Failure> {
   );
 }
 
-/** For fuzzers: runs `body`, which may succeed or throw a HardbitError; anything else passes through and fails the test. */
+/** For fuzzers: runs `body`, which may succeed or throw a coded error; anything else passes through and fails the test. */
 export function mayFail<T>(body: () => T): T | undefined {
   try {
     return body();
   } catch (error) {
-    if (error instanceof HardbitError) return undefined;
+    if (isHardbitError(error)) return undefined;
     throw error;
   }
 }

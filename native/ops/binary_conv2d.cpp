@@ -1,0 +1,87 @@
+#include "ops/binary_conv2d.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "cpu/binary_conv2d.h"
+#include "cpu/codes_conv2d_float.h"
+#include "ops/binary_matmul.h"
+#include "ops/check.h"
+#include "ops/dispatch.h"
+
+namespace hardbit::ops {
+namespace {
+
+BinaryConv2d check_operands(const char* op, const char* what, const Tensor& x, std::int64_t levels,
+                            const Tensor& w, const Pair& kernel, const Conv2dGeometry& geometry) {
+  check::dtype(op, "w", w, DType::bits);
+  check::rank(op, what, x, 4, "[N, H, W, C]");
+  check::rank(op, "w", w, 2, "[M, KH · KW · C / groups]");
+  const Conv2d conv = check_conv2d(op, x.shape(), w.dim(0), kernel, geometry);
+  const std::int64_t most = std::numeric_limits<std::int32_t>::max() / levels;
+  // KH · KW is below 2^32, so that neither side overflows.
+  if (conv.kh * conv.kw > most / std::max<std::int64_t>(conv.group_channels(), 1)) {
+    check::fail("ERR_HARDBIT_SHAPE", op,
+                "a kernel of " + std::to_string(conv.kh) + " x " + std::to_string(conv.kw) + " x " +
+                    std::to_string(conv.group_channels()) +
+                    " has sums that may not fit into 32 bits; expected at most " + std::to_string(most) +
+                    " taps.");
+  }
+  check::dim(op, "w", w, 1, conv.k(), "KH · KW · C / groups");
+  const bool narrow = conv.k() * levels <= std::numeric_limits<std::int16_t>::max();
+  return {conv, narrow ? DType::i16 : DType::i32};
+}
+
+}  // namespace
+
+BinaryConv2d check_binary_conv2d(const char* op, const Tensor& x, const Tensor& w, const Pair& kernel,
+                                 const Conv2dGeometry& geometry) {
+  check::dtype(op, "x", x, DType::bits);
+  return check_operands(op, "x", x, 1, w, kernel, geometry);
+}
+
+BinaryConv2d check_codes_conv2d(const char* op, const Tensor& codes, int bits, const Tensor& w,
+                                const Pair& kernel, const Conv2dGeometry& geometry) {
+  check::dtype(op, "codes", codes, DType::u8);
+  check::integer_between(op, "bits", bits, 1, 8);
+  return check_operands(op, "codes", codes, (1 << bits) - 1, w, kernel, geometry);
+}
+
+Tensor binary_conv2d(const Tensor& x, const Tensor& w, const Pair& kernel, const Conv2dGeometry& geometry,
+                     PaddingValue padding) {
+  const BinaryConv2d p = check_binary_conv2d("binaryConv2d", x, w, kernel, geometry);
+  const Device device = common_device(x, w);
+  Tensor y = Tensor::empty(p.dtype, p.shape(), device);
+  dispatch(device, [&] {
+    const auto run = [&](auto* out) {
+      cpu::binary_conv2d(cpu::selected_kernels(), p.conv, padding, x.data<std::uint64_t>(),
+                         w.data<std::uint64_t>(), out);
+    };
+    p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
+  });
+  return y;
+}
+
+Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& kernel,
+                    const Conv2dGeometry& geometry, PaddingValue padding) {
+  constexpr const char* op = "codesConv2d";
+  const BinaryConv2d p = check_codes_conv2d(op, codes, bits, w, kernel, geometry);
+  const Device device = common_device(codes, w);
+  Tensor y = Tensor::empty(p.dtype, p.shape(), device);
+  const bool by_zeros = padding == PaddingValue::zero || geometry.padding == decltype(geometry.padding){};
+  const int all = dispatch(device, [&] {
+    const auto run = [&](auto* out) {
+      if (by_zeros && cpu::prefers_float(p.conv, bits)) {
+        return cpu::codes_conv2d_float(p.conv, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
+                                       out);
+      }
+      return cpu::codes_conv2d(cpu::selected_kernels(), p.conv, padding, codes.data<std::uint8_t>(), bits,
+                               w.data<std::uint64_t>(), out);
+    };
+    return p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
+  });
+  check_code_range(op, all, bits);
+  return y;
+}
+
+}  // namespace hardbit::ops

@@ -1,0 +1,50 @@
+#pragma once
+#include <array>
+#include <cstdint>
+#include <optional>
+
+#include "runtime/tensor.h"
+
+namespace hardbit::ops {
+
+/// Where a pooling window goes. Rows, columns; padding above, below, left, right.
+struct Pool2dGeometry {
+  std::array<std::int64_t, 2> kernel{1, 1};
+  std::array<std::int64_t, 2> stride{1, 1};
+  std::array<std::int64_t, 4> padding{0, 0, 0, 0};
+};
+
+// Pooling of NHWC: x [N, H, W, C] → [N, OH, OW, C], OH = ⌊(H + above + below − KH) / SH⌋ + 1, columns alike.
+// The places of a window are counted row-major from 0. Where the kernel or stride is below 1, the kernel has
+// more than 256 places, or a padding is negative or not below its kernel: ERR_HARDBIT_ARGUMENT; where x has
+// no pixels, or fewer with its padding than the kernel: ERR_HARDBIT_SHAPE. Every window then holds a pixel of
+// x.
+
+struct MaxPooled {
+  Tensor y;                     // x's dtype, [N, OH, OW, C]
+  std::optional<Tensor> index;  // u8, y's shape
+};
+
+/// The largest of each window, x f32 | i16 | i32 | bits; a NaN wins, padding takes no part. `index` is the
+/// first place that holds it.
+MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_index);
+
+/// Adds dy f32 [N, OH, OW, C] to the places that `index` names: f32 [N, H, W, C], `size` = {H, W}. Windows
+/// that overlap are added in row-major order. A place outside the kernel: ERR_HARDBIT_ARGUMENT; one in the
+/// padding receives nothing.
+Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
+                           const Pool2dGeometry& geometry);
+
+/// Bits by OR, channels whose bit in `all` bits [C] is 1 by AND: with a threshold x ≥ t behind max-pooling
+/// moved before it, any pixel above t suffices; where the sign of the scale turned the comparison round, all
+/// must be.
+Tensor pool_signs(const Tensor& x, const Pool2dGeometry& geometry, const Tensor& all);
+
+/// fl(sum / (KH·KW)) of each window, x f32; padding counts as zeros. Sums run in row-major order in fp32.
+Tensor avg_pool2d(const Tensor& x, const Pool2dGeometry& geometry);
+
+/// Adds fl(dy / (KH·KW)) to every pixel of each window: f32 [N, H, W, C], `size` = {H, W}.
+Tensor avg_pool2d_backward(const Tensor& dy, const std::array<std::int64_t, 2>& size,
+                           const Pool2dGeometry& geometry);
+
+}  // namespace hardbit::ops

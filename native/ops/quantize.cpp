@@ -1,0 +1,97 @@
+#include "ops/quantize.h"
+
+#include "cpu/discretize.h"
+#include "cpu/quantize.h"
+#include "ops/check.h"
+#include "ops/dispatch.h"
+
+namespace hardbit::ops {
+namespace {
+
+/// An empty dx for dy and x, checked.
+Tensor gradient_like(const char* op, const Tensor& dy, const Tensor& x) {
+  check::dtype(op, "x", x, DType::f32);
+  check::f32(op, "dy", dy, x.shape());
+  return Tensor::empty(DType::f32, x.shape(), common_device(dy, x));
+}
+
+}  // namespace
+
+Tensor swish_sign_backward(const Tensor& dy, const Tensor& x, double beta) {
+  constexpr const char* op = "swishSignBackward";
+  check::finite(op, "beta", beta);
+  if (!(beta > 0)) {
+    check::fail("ERR_HARDBIT_ARGUMENT", op, "beta is " + check::text(beta) + "; expected a number above 0.");
+  }
+  Tensor dx = gradient_like(op, dy, x);
+  dispatch(dx.device(), [&] {
+    cpu::swish_sign_backward(dy.data<float>(), x.data<float>(), beta, dx.data<float>(), x.count());
+  });
+  return dx;
+}
+
+Tensor clipped_backward(const Tensor& dy, const Tensor& x) {
+  Tensor dx = gradient_like("clippedBackward", dy, x);
+  dispatch(dx.device(),
+           [&] { cpu::clipped_backward(dy.data<float>(), x.data<float>(), dx.data<float>(), x.count()); });
+  return dx;
+}
+
+Tensor heaviside(const Tensor& x) {
+  check::dtype("heaviside", "x", x, DType::f32);
+  Tensor codes = Tensor::empty(DType::u8, x.shape(), x.device());
+  dispatch(x.device(), [&] { cpu::heaviside(x.data<float>(), codes.data<std::uint8_t>(), x.count()); });
+  return codes;
+}
+
+Tensor quantize_unit(const Tensor& x, int bits) {
+  check::dtype("quantizeUnit", "x", x, DType::f32);
+  check::integer_between("quantizeUnit", "bits", bits, 1, 8);
+  Tensor codes = Tensor::empty(DType::u8, x.shape(), x.device());
+  dispatch(x.device(),
+           [&] { cpu::discretize(x.data<float>(), codes.data<std::uint8_t>(), x.count(), bits); });
+  return codes;
+}
+
+Tensor unit_backward(const Tensor& dy, const Tensor& x) {
+  Tensor dx = gradient_like("unitBackward", dy, x);
+  dispatch(dx.device(),
+           [&] { cpu::unit_backward(dy.data<float>(), x.data<float>(), dx.data<float>(), x.count()); });
+  return dx;
+}
+
+Tensor scale_channels(const Tensor& x, const Tensor& scales) {
+  constexpr const char* op = "scaleChannels";
+  check::dtype(op, "x", x, {DType::f32, DType::i16, DType::i32});
+  check::rank_at_least(op, "x", x, 1);
+  check::f32(op, "scales", scales, {x.columns()});
+  const Device device = common_device(x, scales);
+  Tensor y = Tensor::empty(DType::f32, x.shape(), device);
+  dispatch(device, [&] {
+    const auto scale = [&](const auto* p) {
+      cpu::scale_channels(p, scales.data<float>(), y.data<float>(), x.rows(), x.columns());
+    };
+    switch (x.dtype()) {
+      case DType::i16:
+        return scale(x.data<const std::int16_t>());
+      case DType::i32:
+        return scale(x.data<const std::int32_t>());
+      default:
+        return scale(x.data<const float>());
+    }
+  });
+  return y;
+}
+
+std::int64_t count_different_signs(const Tensor& a, const Tensor& b) {
+  constexpr const char* op = "countDifferentSigns";
+  check::dtype(op, "a", a, DType::bits);
+  check::dtype(op, "b", b, DType::bits);
+  check::shape(op, "b", b, a.shape());
+  return dispatch(common_device(a, b), [&] {
+    return cpu::count_different_bits(a.data<std::uint64_t>(), b.data<std::uint64_t>(),
+                                     a.rows() * a.row_words());
+  });
+}
+
+}  // namespace hardbit::ops

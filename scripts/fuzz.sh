@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Fuzzes the readers of untrusted files (native/readers) with libFuzzer under address and undefined-behaviour
+# sanitizers:
+#
+#   bash scripts/fuzz.sh [--runs N | --seconds S] [idx] [npy] [safetensors]
+#
+# Without a limit each reader gets a million inputs; without names all readers run, one after another. An input that a
+# reader fails on is left in build/fuzz/, and what was reached stays in build/fuzz/corpus/ for the next run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readers=(idx npy safetensors)
+
+fail() {
+  echo "hardbit: $1 [$2]" >&2
+  exit "${3:-2}"
+}
+
+limit=-runs=1000000
+chosen=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --runs | --seconds)
+      [[ ${2:-} =~ ^[1-9][0-9]{0,8}$ ]] || fail "$1 needs a whole number of 1 or more, not '${2:-}'." ERR_HARDBIT_ARGUMENT
+      [ "$1" = --runs ] && limit=-runs=$2 || limit=-max_total_time=$2
+      shift 2
+      ;;
+    -*) fail "There is no option $1; known: --runs N, --seconds S." ERR_HARDBIT_ARGUMENT ;;
+    *)
+      [[ " ${readers[*]} " == *" $1 "* ]] || fail "There is no reader '$1'; known: ${readers[*]}." ERR_HARDBIT_UNKNOWN_NAME
+      chosen+=("$1")
+      shift
+      ;;
+  esac
+done
+[ ${#chosen[@]} -gt 0 ] || chosen=("${readers[@]}")
+
+# Debian's numbered compilers stand beside, or in place of, the plain name.
+clang=''
+for name in clang++ $(compgen -c clang++- | grep -E '^clang\+\+-[0-9]+$' | sort -t- -k2 -rnu); do
+  if command -v "$name" >/dev/null; then
+    clang=$name
+    break
+  fi
+done
+packages='Debian 12 and 13: apt-get install clang libclang-rt-dev'
+[ -n "$clang" ] || fail "clang is missing, without which there is no fuzzing; install it with its runtime ($packages)." ERR_HARDBIT_UNSUPPORTED 1
+
+folder=build/fuzz
+mkdir -p "$folder"
+if ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned long) { return 0; }' |
+  "$clang" -x c++ - -fsanitize=fuzzer,address -o "$folder/probe" 2>"$folder/probe.log"; then
+  fail "$clang has no fuzzer or sanitizer runtime; install it ($packages)." ERR_HARDBIT_UNSUPPORTED 1
+fi
+
+cmake -S . -B "$folder/cmake" -DHARDBIT_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang" >"$folder/build.log" 2>&1 &&
+  cmake --build "$folder/cmake" >>"$folder/build.log" 2>&1 || {
+  cat "$folder/build.log" >&2
+  fail "The fuzzers do not build; the reason stands above." ERR_HARDBIT_NOT_BUILT 1
+}
+node test/fuzz/make-seeds.mjs "$folder/seeds"
+
+export UBSAN_OPTIONS=print_stacktrace=1
+passed=0 failed=0
+for reader in "${chosen[@]}"; do
+  log=$folder/$reader.log
+  mkdir -p "$folder/corpus/$reader"
+  options=(-print_final_stats=1 -timeout=10 -max_len=4096 -malloc_limit_mb=64 "-artifact_prefix=$folder/$reader-" "$limit")
+  [ -f "test/fuzz/$reader.dict" ] && options+=("-dict=test/fuzz/$reader.dict")
+  begin=$EPOCHREALTIME
+  status=0
+  "$folder/cmake/${reader}_fuzz" "${options[@]}" "$folder/corpus/$reader" "$folder/seeds/$reader" >"$log" 2>&1 || status=$?
+  seconds=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
+  executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+  reached=$(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$log" | tail -n 1 | awk '{ print $2 " edges, " $4 " features" }')
+  if [ $status = 0 ] && [ -n "$executions" ]; then
+    passed=$((passed + 1))
+    echo "$reader: $executions executions, $reached, $seconds s"
+  else
+    failed=$((failed + 1))
+    tail -n 60 "$log" >&2
+    input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+    echo "$reader: FAILED after $seconds s; ${input:+the input is in $input, and }the log in $log"
+  fi
+done
+echo "$passed passed, $failed failed"
+[ $failed = 0 ]
