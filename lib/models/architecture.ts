@@ -1,8 +1,5 @@
 import type { LayerSpec } from '../nn/model.js';
-
-/** `none`: f32 weights and activations. `bnn`: all weights and hidden activations binary (Hubara et al. 2016). */
-export const recipeNames = ['none', 'bnn'] as const;
-export type RecipeName = (typeof recipeNames)[number];
+import type { Recipe } from './recipes.js';
 
 /** A network by name: its layers for a recipe and a number of input bits. */
 export interface Architecture {
@@ -10,5 +7,5 @@ export interface Architecture {
   /** [H, W, C] */
   readonly inputShape: readonly [number, number, number];
   readonly classes: number;
-  layers(recipe: RecipeName, inputBits: number): readonly LayerSpec[];
+  layers(recipe: Recipe, inputBits: number): readonly LayerSpec[];
 }

@@ -1,23 +1,55 @@
 import { HardbitError, requireName } from '../errors.js';
-import { Model } from '../nn/model.js';
-import { type Architecture, recipeNames } from './architecture.js';
+import { Model, type ModelSpec } from '../nn/model.js';
+import type { Architecture } from './architecture.js';
+import { lenet5 } from './lenet5.js';
+import { mnistCnn } from './mnist-cnn.js';
 import { mnistFcn } from './mnist-fcn.js';
+import { requireRecipe } from './recipes.js';
 
-export { defaultGradientMode, type GradientMode, Model, type ModelSpec } from '../nn/model.js';
+export { defaultGradientMode, type GradientMode, layerShapes, Model, type ModelSpec } from '../nn/model.js';
 export { loadModel, type SavedTraining, saveModel } from '../nn/model-file.js';
-export { type RecipeName, recipeNames } from './architecture.js';
+export { type Recipe, recipeNames, requireRecipe } from './recipes.js';
+export { type ModelSummary, type PrecisionTotals, summarizeModel } from './summary.js';
 
-const architectures: readonly Architecture[] = [mnistFcn];
+const architectures: readonly Architecture[] = [mnistFcn, lenet5, mnistCnn];
 
 export const modelNames: readonly string[] = architectures.map((architecture) => architecture.name);
 
-export interface ModelOptions {
+export interface ArchitectureOptions {
   /** Bits a pixel, 1 … 8. */
   readonly inputBits: number;
-  /** One of `recipeNames`. */
+  /** One of `recipeNames`, or any `dorefa-w<1 … 8>a<1 … 8>`. */
   readonly recipe: string;
+}
+
+export interface ModelOptions extends ArchitectureOptions {
   /** Fixes the initial weights; integer in [0, 2^53). */
   readonly seed: number;
+}
+
+/**
+ * The layers of a known network; needs no native core.
+ *
+ * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown model or recipe; ERR_HARDBIT_ARGUMENT for bits out of range.
+ */
+export function describeModel(name: string, options: ArchitectureOptions): ModelSpec {
+  const known = requireName('model', name, modelNames);
+  const architecture = architectures.find((each) => each.name === known) as Architecture;
+  const recipe = requireRecipe(options.recipe);
+  if (!Number.isInteger(options.inputBits) || options.inputBits < 1 || options.inputBits > 8) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `inputBits is ${options.inputBits}; expected a whole number from 1 to 8.`,
+    );
+  }
+  return {
+    model: architecture.name,
+    recipe: recipe.name,
+    inputShape: architecture.inputShape,
+    classes: architecture.classes,
+    inputBits: options.inputBits,
+    layers: architecture.layers(recipe, options.inputBits),
+  };
 }
 
 /**
@@ -26,30 +58,12 @@ export interface ModelOptions {
  * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown model or recipe; ERR_HARDBIT_ARGUMENT for bits or a seed out of range.
  */
 export function createModel(name: string, options: ModelOptions): Model {
-  const known = requireName('model', name, modelNames);
-  const architecture = architectures.find((each) => each.name === known) as Architecture;
-  const recipe = requireName('recipe', options.recipe, recipeNames);
-  if (!Number.isInteger(options.inputBits) || options.inputBits < 1 || options.inputBits > 8) {
-    throw new HardbitError(
-      'ERR_HARDBIT_ARGUMENT',
-      `inputBits is ${options.inputBits}; expected a whole number from 1 to 8.`,
-    );
-  }
+  const spec = describeModel(name, options);
   if (!Number.isSafeInteger(options.seed) || options.seed < 0) {
     throw new HardbitError(
       'ERR_HARDBIT_ARGUMENT',
       `The seed is ${options.seed}; expected a whole number from 0 to 2^53 − 1.`,
     );
   }
-  return new Model(
-    {
-      model: architecture.name,
-      recipe,
-      inputShape: architecture.inputShape,
-      classes: architecture.classes,
-      inputBits: options.inputBits,
-      layers: architecture.layers(recipe, options.inputBits),
-    },
-    options.seed,
-  );
+  return new Model(spec, options.seed);
 }

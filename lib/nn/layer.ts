@@ -1,6 +1,7 @@
-import { scaleIntegers } from '../ops/dense.js';
+import type { PaddingValue } from '../ops/conv2d.js';
 import { codesToFloat, type DiscretizerGradient } from '../ops/discretize.js';
-import { type SignGradient, unpackSigns } from '../ops/sign.js';
+import { scaleProduct } from '../ops/quantized-weights.js';
+import { type SignGradient, signsToFloat } from '../ops/sign.js';
 import type { Tape, Variable } from '../ops/tape.js';
 import type { Tensor } from '../tensor/tensor.js';
 
@@ -23,24 +24,33 @@ export function toReal(tape: Tape, x: Activation): Variable {
     case 'codes':
       return codesToFloat(tape, x.variable, x.bits);
     case 'signs':
-      return tape.record([x.variable], unpackSigns(x.variable.value), (dy) => [dy]);
+      return signsToFloat(tape, x.variable);
     case 'integers':
-      return scaleIntegers(tape, x.variable, x.scale);
+      return scaleProduct(tape, x.variable, x.scale);
   }
 }
 
 /** How an attacker differentiates the layers that have no useful derivative; chosen at attack time. */
 export interface GradientMode {
   readonly discretizer: DiscretizerGradient;
+  /** The surrogate of all activation quantizers. */
   readonly sign: SignGradient;
 }
 
 /** Whether parameters are differentiated, and by which surrogates. */
 export type ForwardContext =
-  /** Batch statistics; parameters take part; each quantizer's own training gradient. */
-  | { readonly mode: 'train' }
+  /**
+   * Batch statistics; parameters take part; each quantizer's own training gradient. Dropout draws from (seed, step), the
+   * number of training steps made before.
+   */
+  | { readonly mode: 'train'; readonly seed: number; readonly step: number }
   /** Running statistics; parameters are constants; the attacker's gradient mode. */
-  | { readonly mode: 'evaluate'; readonly gradientMode: GradientMode };
+  | {
+      readonly mode: 'evaluate';
+      readonly gradientMode: GradientMode;
+      /** Told the exact sums of each layer that computes on integers, by its name. */
+      readonly onIntegers?: (layer: string, sums: Tensor) => void;
+    };
 
 /** A trainable f32 tensor. `variable` is the leaf of the training tape. */
 export interface Parameter {
@@ -49,9 +59,11 @@ export interface Parameter {
   readonly variable: Variable;
   /** Values are clipped to [−clip, clip] after each step; 0: never. */
   readonly clip: number;
-  /** The network computes with the sign alone. */
+  /** Name of the weight quantizer it goes through; null: the network computes with the value itself. */
+  readonly quantizer: string | null;
+  /** The network computes with the sign alone: a model file keeps ±1. */
   readonly binary: boolean;
-  /** Weight decay applies (weights yes; biases, batch norm and latent binary weights no). */
+  /** Weight decay applies (weights yes; biases, batch norm and latent quantized weights no). */
   readonly decay: boolean;
 }
 
@@ -60,6 +72,11 @@ export interface NamedTensor {
   readonly name: string;
   readonly value: Tensor;
 }
+
+/** Rows and columns. */
+export type Pair = readonly [number, number];
+/** Above, below, left, right. */
+export type Sides = readonly [number, number, number, number];
 
 /** The description of a layer in a model file. */
 export type LayerSpec =
@@ -75,6 +92,30 @@ export type LayerSpec =
       readonly weightQuantizer: string | null;
     }
   | {
+      readonly type: 'conv2d';
+      readonly name: string;
+      /** Channels. */
+      readonly inputs: number;
+      readonly outputs: number;
+      readonly kernel: Pair;
+      readonly stride: Pair;
+      readonly dilation: Pair;
+      readonly padding: Sides;
+      /** What a padded pixel stands for. */
+      readonly paddingValue: PaddingValue;
+      readonly groups: number;
+      readonly bias: boolean;
+      /** null: f32 weights. */
+      readonly weightQuantizer: string | null;
+    }
+  | {
+      readonly type: 'max-pool' | 'average-pool';
+      readonly name: string;
+      readonly kernel: Pair;
+      readonly stride: Pair;
+      readonly padding: Sides;
+    }
+  | {
       readonly type: 'batch-norm';
       readonly name: string;
       readonly features: number;
@@ -82,12 +123,40 @@ export type LayerSpec =
       readonly momentum: number;
     }
   | { readonly type: 'relu'; readonly name: string }
-  | { readonly type: 'sign'; readonly name: string; readonly quantizer: string };
+  | { readonly type: 'hardtanh'; readonly name: string }
+  | { readonly type: 'dropout'; readonly name: string; readonly rate: number }
+  | {
+      /** Quantized activations: signs, or codes of a few bits. */
+      readonly type: 'quantize';
+      readonly name: string;
+      readonly quantizer: string;
+    }
+  | {
+      /** body(x) + shortcut(x), as real numbers; an empty shortcut is the identity. */
+      readonly type: 'residual';
+      readonly name: string;
+      readonly body: readonly LayerSpec[];
+      readonly shortcut: readonly LayerSpec[];
+    };
+
+/** The architecture of a network, as it stands in a model file. */
+export interface ModelSpec {
+  readonly model: string;
+  readonly recipe: string;
+  /** [H, W, C] */
+  readonly inputShape: readonly [number, number, number];
+  readonly classes: number;
+  readonly inputBits: number;
+  readonly layers: readonly LayerSpec[];
+}
+
+export type SpecOf<T extends LayerSpec['type']> = Extract<LayerSpec, { type: T }>;
 
 export interface Layer {
   readonly spec: LayerSpec;
   readonly parameters: readonly Parameter[];
   readonly buffers: readonly NamedTensor[];
+  /** The caller disposes of nothing: what it makes belongs to the enclosing scope. */
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation;
   /** Parameters were overwritten in place: forget what was derived from them. */
   invalidate?(): void;

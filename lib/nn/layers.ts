@@ -1,12 +1,12 @@
-import { HardbitError, requireName } from '../errors.js';
-import { batchNormEval, batchNormTrain } from '../ops/batch-norm.js';
-import { binaryDense, dense, denseScale } from '../ops/dense.js';
+import { HardbitError } from '../errors.js';
 import { discretize } from '../ops/discretize.js';
-import { relu, reshape } from '../ops/elementwise.js';
-import { randomUniform } from '../ops/random.js';
-import { type Tape, type Variable, variable } from '../ops/tape.js';
-import { keep } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
+import { dropout } from '../ops/dropout.js';
+import { add, hardtanh, relu, reshape } from '../ops/elementwise.js';
+import { averagePool2d, maxPool2d, type Pool2dGeometry } from '../ops/pool.js';
+import { reshapeSigns } from '../ops/sign.js';
+import type { Tape, Variable } from '../ops/tape.js';
+import { scope } from '../tensor/scope.js';
+import { BatchNorm } from './batch-norm.js';
 import {
   type Activation,
   type ForwardContext,
@@ -14,55 +14,29 @@ import {
   type LayerSpec,
   type NamedTensor,
   type Parameter,
+  type SpecOf,
   toReal,
 } from './layer.js';
-import {
-  type ActivationQuantizer,
-  activationQuantizers,
-  type WeightQuantizer,
-  weightQuantizers,
-} from './quantizers.js';
+import { Conv2d, Dense } from './products.js';
+import { type ActivationQuantizer, requireActivationQuantizer } from './quantizers.js';
 
-type SpecOf<T extends LayerSpec['type']> = Extract<LayerSpec, { type: T }>;
+/** First Philox stream of dropout; each layer takes one. */
+const DROPOUT_STREAM = 0x3000_0000;
 
-/** First Philox stream of parameter initialization; each layer takes one. */
-const INITIALIZATION_STREAM = 0x1000_0000;
+/** A layer without parameters. */
+abstract class Stateless implements Layer {
+  readonly parameters: readonly Parameter[] = [];
+  readonly buffers: readonly NamedTensor[] = [];
+  abstract readonly spec: LayerSpec;
+  abstract forward(tape: Tape, x: Activation, context: ForwardContext): Activation;
 
-/** Parameters as leaves while training, as constants otherwise. */
-function use(parameter: Parameter, context: ForwardContext): Variable {
-  return context.mode === 'train' ? parameter.variable : variable(parameter.variable.value, false);
-}
-
-function trainable(
-  name: string,
-  value: Tensor,
-  options: { readonly clip?: number; readonly binary?: boolean; readonly decay?: boolean } = {},
-): Parameter {
-  return {
-    name,
-    variable: variable(keep(value)),
-    clip: options.clip ?? 0,
-    binary: options.binary ?? false,
-    decay: options.decay ?? false,
-  };
-}
-
-function filled(count: number, value: number): Tensor {
-  return Tensor.from('f32', [count], new Float32Array(count).fill(value));
+  dispose(): void {}
 }
 
 /** Pixels in [0, 1] to b-bit codes; the first layer of every network. */
-class Discretizer implements Layer {
-  readonly parameters: readonly Parameter[] = [];
-  readonly buffers: readonly NamedTensor[] = [];
-
+class Discretizer extends Stateless {
   constructor(readonly spec: SpecOf<'discretizer'>) {
-    if (!Number.isInteger(spec.bits) || spec.bits < 1 || spec.bits > 8) {
-      throw new HardbitError(
-        'ERR_HARDBIT_ARGUMENT',
-        `The discretizer has ${spec.bits} bits; expected a whole number from 1 to 8.`,
-      );
-    }
+    super();
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
@@ -73,197 +47,175 @@ class Discretizer implements Layer {
       bits: this.spec.bits,
     };
   }
-
-  dispose(): void {}
 }
 
 /** [N, …] → [N, K], row-major (H, W, C). */
-class Flatten implements Layer {
-  readonly parameters: readonly Parameter[] = [];
-  readonly buffers: readonly NamedTensor[] = [];
-
-  constructor(readonly spec: SpecOf<'flatten'>) {}
+class Flatten extends Stateless {
+  constructor(readonly spec: SpecOf<'flatten'>) {
+    super();
+  }
 
   forward(tape: Tape, x: Activation): Activation {
     const [rows = 1, ...rest] = x.variable.value.shape;
-    const columns = rest.reduce((product, size) => product * size, 1);
-    return { ...x, variable: reshape(tape, x.variable, [rows, columns]) };
+    const shape = [rows, rest.reduce((product, size) => product * size, 1)];
+    const flatten = x.kind === 'signs' ? reshapeSigns : reshape;
+    return { ...x, variable: flatten(tape, x.variable, shape) };
   }
-
-  dispose(): void {}
 }
 
-/**
- * Fully connected layer. With a weight quantizer and codes or signs as input it computes on integers and leaves the
- * scale to the next layer; any other combination computes in f32.
- *
- * Initial weights: f32 uniform ±1/√K, as PyTorch's Linear; latent binary weights uniform ±√(6/(K + M)) (Glorot),
- * as Hubara et al. 2016.
- */
-class Dense implements Layer {
-  readonly parameters: readonly Parameter[];
-  readonly buffers: readonly NamedTensor[] = [];
-  readonly #weight: Parameter;
-  readonly #bias: Parameter | null;
-  readonly #quantizer: WeightQuantizer | null;
-  /** Packed weights, until `invalidate()`. */
-  #packed: Tensor | null = null;
-
+/** A function of real numbers without parameters. */
+class RealFunction extends Stateless {
   constructor(
-    readonly spec: SpecOf<'dense'>,
-    seed: number,
-    stream: number,
+    readonly spec: LayerSpec,
+    readonly apply: (tape: Tape, x: Variable) => Variable,
   ) {
-    const { inputs, outputs } = spec;
-    if (spec.weightQuantizer === null) {
-      this.#quantizer = null;
-    } else {
-      const name = requireName(
-        'weight quantizer',
-        spec.weightQuantizer,
-        weightQuantizers.map((quantizer) => quantizer.name),
-      );
-      this.#quantizer = weightQuantizers.find((quantizer) => quantizer.name === name) as WeightQuantizer;
-      if (spec.bias) {
-        throw new HardbitError(
-          'ERR_HARDBIT_UNSUPPORTED',
-          `Dense layer '${spec.name}' has binary weights and a bias; follow it by batch norm, whose beta is the bias.`,
-        );
-      }
+    super();
+  }
+
+  forward(tape: Tape, x: Activation): Activation {
+    return { kind: 'real', variable: this.apply(tape, toReal(tape, x)) };
+  }
+}
+
+/** Largest of each window, on signs, integers and reals as they are, on codes as reals. */
+class MaxPool extends Stateless {
+  constructor(readonly spec: SpecOf<'max-pool' | 'average-pool'>) {
+    super();
+  }
+
+  forward(tape: Tape, x: Activation): Activation {
+    if (x.kind === 'codes') {
+      return { kind: 'real', variable: maxPool2d(tape, toReal(tape, x), windowOf(this.spec)) };
     }
-    const bound = this.#quantizer === null ? 1 / Math.sqrt(inputs) : Math.sqrt(6 / (inputs + outputs));
-    this.#weight = trainable(
-      `${spec.name}.weight`,
-      randomUniform([outputs, inputs], -bound, bound, seed, INITIALIZATION_STREAM + stream),
-      {
-        clip: this.#quantizer?.clip ?? 0,
-        binary: this.#quantizer !== null,
-        decay: this.#quantizer === null,
-      },
-    );
-    this.#bias = spec.bias ? trainable(`${spec.name}.bias`, filled(outputs, 0)) : null;
-    this.parameters = this.#bias === null ? [this.#weight] : [this.#weight, this.#bias];
+    return { ...x, variable: maxPool2d(tape, x.variable, windowOf(this.spec)) };
+  }
+}
+
+function windowOf({ kernel, stride, padding }: SpecOf<'max-pool' | 'average-pool'>): Pool2dGeometry {
+  return { kernel, stride, padding };
+}
+
+/** In training each element is dropped with probability `rate`; in evaluation nothing happens. */
+class Dropout extends Stateless {
+  constructor(
+    readonly spec: SpecOf<'dropout'>,
+    readonly index: number,
+  ) {
+    super();
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
-    const weight = use(this.#weight, context);
-    if (this.#quantizer === null) {
-      const bias = this.#bias === null ? null : use(this.#bias, context);
-      return { kind: 'real', variable: dense(tape, toReal(tape, x), weight, bias) };
-    }
-    this.#packed ??= keep(this.#quantizer.quantize(weight.value));
-    if (x.kind !== 'codes' && x.kind !== 'signs') {
+    if (context.mode === 'evaluate') return x;
+    const draw = { seed: context.seed, stream: DROPOUT_STREAM + this.index, step: context.step };
+    return { kind: 'real', variable: dropout(tape, toReal(tape, x), this.spec.rate, draw) };
+  }
+}
+
+/** Quantized activations: signs or codes, with a surrogate gradient. */
+class Quantize extends Stateless {
+  readonly #quantizer: ActivationQuantizer;
+
+  constructor(readonly spec: SpecOf<'quantize'>) {
+    super();
+    this.#quantizer = requireActivationQuantizer(spec.quantizer);
+  }
+
+  forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
+    const { trainingGradient, gradients, kind, precision } = this.#quantizer;
+    const gradient = context.mode === 'train' ? trainingGradient : context.gradientMode.sign;
+    if (gradient !== 'exact' && !gradients.includes(gradient)) {
       throw new HardbitError(
         'ERR_HARDBIT_UNSUPPORTED',
-        `Dense layer '${this.spec.name}' has binary weights and real inputs; put a discretizer or a sign layer before it.`,
+        `Layer '${this.spec.name}' quantizes by '${this.#quantizer.name}', which has no '${gradient}' gradient; choose one of ${[...gradients, 'exact'].join(', ')}.`,
       );
     }
-    const inputBits = x.kind === 'codes' ? x.bits : null;
-    return {
-      kind: 'integers',
-      variable: binaryDense(tape, x.variable, inputBits, weight, this.#packed),
-      scale: denseScale(inputBits),
-    };
+    const y = this.#quantizer.forward(tape, toReal(tape, x), gradient);
+    return kind === 'signs' ? { kind, variable: y } : { kind, variable: y, bits: precision };
+  }
+}
+
+/** body(x) + shortcut(x) as reals (He et al. 2016); an empty shortcut is the identity. */
+class Residual implements Layer {
+  readonly #body: readonly Layer[];
+  readonly #shortcut: readonly Layer[];
+
+  constructor(
+    readonly spec: SpecOf<'residual'>,
+    seed: number,
+    index: number,
+  ) {
+    this.#body = createLayers(spec.body, seed, index + 1);
+    this.#shortcut = createLayers(spec.shortcut, seed, index + 1 + countLayers(spec.body));
+  }
+
+  get #layers(): readonly Layer[] {
+    return [...this.#body, ...this.#shortcut];
+  }
+
+  get parameters(): readonly Parameter[] {
+    return this.#layers.flatMap((layer) => layer.parameters);
+  }
+
+  get buffers(): readonly NamedTensor[] {
+    return this.#layers.flatMap((layer) => layer.buffers);
+  }
+
+  forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
+    const body = forwardLayers(this.#body, tape, x, context);
+    const shortcut = forwardLayers(this.#shortcut, tape, x, context);
+    return { kind: 'real', variable: add(tape, toReal(tape, body), toReal(tape, shortcut)) };
   }
 
   invalidate(): void {
-    this.#packed?.dispose();
-    this.#packed = null;
+    for (const layer of this.#layers) layer.invalidate?.();
   }
 
   dispose(): void {
-    this.invalidate();
-    for (const parameter of this.parameters) parameter.variable.value.dispose();
+    for (const layer of this.#layers) layer.dispose();
   }
 }
 
-/** Batch normalization over rows; on the integers of a binary layer with exact statistics. */
-class BatchNorm implements Layer {
-  readonly parameters: readonly Parameter[];
-  readonly buffers: readonly NamedTensor[];
-  readonly #gamma: Parameter;
-  readonly #beta: Parameter;
-  readonly #runningMean: Tensor;
-  readonly #runningVariance: Tensor;
-
-  constructor(readonly spec: SpecOf<'batch-norm'>) {
-    this.#gamma = trainable(`${spec.name}.gamma`, filled(spec.features, 1));
-    this.#beta = trainable(`${spec.name}.beta`, filled(spec.features, 0));
-    this.#runningMean = keep(filled(spec.features, 0));
-    this.#runningVariance = keep(filled(spec.features, 1));
-    this.parameters = [this.#gamma, this.#beta];
-    this.buffers = [
-      { name: `${spec.name}.runningMean`, value: this.#runningMean },
-      { name: `${spec.name}.runningVariance`, value: this.#runningVariance },
-    ];
-  }
-
-  forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
-    const state = {
-      runningMean: this.#runningMean,
-      runningVariance: this.#runningVariance,
-      momentum: this.spec.momentum,
-      epsilon: this.spec.epsilon,
-    };
-    const input = x.kind === 'integers' ? x.variable : toReal(tape, x);
-    const scale = x.kind === 'integers' ? x.scale : 1;
-    const y =
-      context.mode === 'train'
-        ? batchNormTrain(tape, input, scale, this.#gamma.variable, this.#beta.variable, state)
-        : batchNormEval(tape, input, scale, this.#gamma.variable.value, this.#beta.variable.value, state);
-    return { kind: 'real', variable: y };
-  }
-
-  dispose(): void {
-    for (const parameter of this.parameters) parameter.variable.value.dispose();
-    for (const buffer of this.buffers) buffer.value.dispose();
-  }
-}
-
-class Relu implements Layer {
-  readonly parameters: readonly Parameter[] = [];
-  readonly buffers: readonly NamedTensor[] = [];
-
-  constructor(readonly spec: SpecOf<'relu'>) {}
-
-  forward(tape: Tape, x: Activation): Activation {
-    return { kind: 'real', variable: relu(tape, toReal(tape, x)) };
-  }
-
-  dispose(): void {}
-}
-
-/** Binary activations: sign with a surrogate gradient. */
-class Sign implements Layer {
-  readonly parameters: readonly Parameter[] = [];
-  readonly buffers: readonly NamedTensor[] = [];
-  readonly #quantizer: ActivationQuantizer;
-
-  constructor(readonly spec: SpecOf<'sign'>) {
-    const name = requireName(
-      'activation quantizer',
-      spec.quantizer,
-      activationQuantizers.map((quantizer) => quantizer.name),
-    );
-    this.#quantizer = activationQuantizers.find(
-      (quantizer) => quantizer.name === name,
-    ) as ActivationQuantizer;
-  }
-
-  forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
-    const gradient = context.mode === 'train' ? this.#quantizer.trainingGradient : context.gradientMode.sign;
-    return { kind: 'signs', variable: this.#quantizer.forward(tape, toReal(tape, x), gradient) };
-  }
-
-  dispose(): void {}
+/** Layers with those nested in them, each one counted. */
+function countLayers(specs: readonly LayerSpec[]): number {
+  return specs.reduce(
+    (sum, spec) =>
+      sum + 1 + (spec.type === 'residual' ? countLayers(spec.body) + countLayers(spec.shortcut) : 0),
+    0,
+  );
 }
 
 /**
- * The layer a description stands for, with freshly initialized parameters.
- *
- * @param index position in the network; with the seed it fixes the initial weights
+ * The layers applied in sequence. Where no gradient is wanted, nothing is saved, and each value is freed as soon as the next layer
+ * has read it; `x` stays.
  */
-export function createLayer(spec: LayerSpec, seed: number, index: number): Layer {
+export function forwardLayers(
+  layers: readonly Layer[],
+  tape: Tape,
+  x: Activation,
+  context: ForwardContext,
+): Activation {
+  if (context.mode === 'train' || x.variable.requiresGradient) {
+    return layers.reduce((activation, layer) => layer.forward(tape, activation, context), x);
+  }
+  return layers.reduce((activation, layer) => {
+    const next = scope(() => layer.forward(tape, activation, context));
+    const { value } = activation.variable;
+    if (value !== x.variable.value && value !== next.variable.value) value.dispose();
+    return next;
+  }, x);
+}
+
+/**
+ * The layers that valid descriptions (see `layerShapes`) stand for, with freshly initialized parameters.
+ *
+ * @param first index of the first in the network, counted depth-first: body, then shortcut; with the seed a layer's index
+ * fixes its initial weights and its dropout
+ */
+export function createLayers(specs: readonly LayerSpec[], seed: number, first = 0): readonly Layer[] {
+  return specs.map((spec, i) => createLayer(spec, seed, first + countLayers(specs.slice(0, i))));
+}
+
+function createLayer(spec: LayerSpec, seed: number, index: number): Layer {
   switch (spec.type) {
     case 'discretizer':
       return new Discretizer(spec);
@@ -271,11 +223,23 @@ export function createLayer(spec: LayerSpec, seed: number, index: number): Layer
       return new Flatten(spec);
     case 'dense':
       return new Dense(spec, seed, index);
+    case 'conv2d':
+      return new Conv2d(spec, seed, index);
+    case 'max-pool':
+      return new MaxPool(spec);
+    case 'average-pool':
+      return new RealFunction(spec, (tape, x) => averagePool2d(tape, x, windowOf(spec)));
     case 'batch-norm':
       return new BatchNorm(spec);
     case 'relu':
-      return new Relu(spec);
-    case 'sign':
-      return new Sign(spec);
+      return new RealFunction(spec, relu);
+    case 'hardtanh':
+      return new RealFunction(spec, hardtanh);
+    case 'dropout':
+      return new Dropout(spec, index);
+    case 'quantize':
+      return new Quantize(spec);
+    case 'residual':
+      return new Residual(spec, seed, index);
   }
 }

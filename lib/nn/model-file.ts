@@ -1,38 +1,82 @@
 import { z } from 'zod';
-import { HardbitError } from '../errors.js';
+import { HardbitError, isHardbitError } from '../errors.js';
 import { readFile, writeFileAtomic } from '../files.js';
 import { decodeSafetensors, encodeSafetensors, type SafetensorsEntry } from '../tensor/safetensors.js';
 import { version } from '../version.js';
-import { Model, type ModelSpec } from './model.js';
+import type { LayerSpec, ModelSpec } from './layer.js';
+import { Model } from './model.js';
+import { layerShapes, tensorShapes } from './shapes.js';
 
-/** Version of the `hardbit` metadata; docs/model-file.md describes it. */
-const FORMAT = 1;
+/** Version of the `hardbit` metadata; docs/model-file.md describes it, and what version 1 lacked. */
+const FORMAT = 2;
 
 /** The training recipe kept in a model file: plain JSON without times, so that equal trainings give equal files. */
 export type SavedTraining = Readonly<Record<string, unknown>>;
 
 const count = z.number().int().min(1);
-const layerSchema = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('discretizer'), name: z.string(), bits: z.number().int().min(1).max(8) }),
-  z.strictObject({ type: z.literal('flatten'), name: z.string() }),
-  z.strictObject({
-    type: z.literal('dense'),
-    name: z.string(),
-    inputs: count,
-    outputs: count,
-    bias: z.boolean(),
-    weightQuantizer: z.string().nullable(),
-  }),
-  z.strictObject({
-    type: z.literal('batch-norm'),
-    name: z.string(),
-    features: count,
-    epsilon: z.number().positive(),
-    momentum: z.number().min(0).max(1),
-  }),
-  z.strictObject({ type: z.literal('relu'), name: z.string() }),
-  z.strictObject({ type: z.literal('sign'), name: z.string(), quantizer: z.string() }),
-]);
+const pair = z.tuple([count, count]);
+const side = z.number().int().min(0);
+const sides = z.tuple([side, side, side, side]);
+const name = z.string().min(1);
+const quantizer = z.string();
+
+/** Residual blocks nested deeper than this are refused. */
+const MAXIMUM_DEPTH = 16;
+const MAXIMUM_LAYERS = 10_000;
+
+/** The description of a layer, `depth` residual blocks deep. */
+function layerSchema(depth: number): z.ZodType<LayerSpec> {
+  const nested = z.lazy(() =>
+    depth === MAXIMUM_DEPTH
+      ? z.array(z.never({ error: `residual blocks are nested deeper than ${MAXIMUM_DEPTH}` }))
+      : z.array(layerSchema(depth + 1)).max(MAXIMUM_LAYERS),
+  );
+  return z.discriminatedUnion('type', [
+    z.strictObject({ type: z.literal('discretizer'), name, bits: z.number().int().min(1).max(8) }),
+    z.strictObject({ type: z.literal('flatten'), name }),
+    z.strictObject({
+      type: z.literal('dense'),
+      name,
+      inputs: count,
+      outputs: count,
+      bias: z.boolean(),
+      weightQuantizer: quantizer.nullable(),
+    }),
+    z.strictObject({
+      type: z.literal('conv2d'),
+      name,
+      inputs: count,
+      outputs: count,
+      kernel: pair,
+      stride: pair,
+      dilation: pair,
+      padding: sides,
+      paddingValue: z.enum(['zero', 'one']),
+      groups: count,
+      bias: z.boolean(),
+      weightQuantizer: quantizer.nullable(),
+    }),
+    z.strictObject({
+      type: z.enum(['max-pool', 'average-pool']),
+      name,
+      kernel: pair,
+      stride: pair,
+      padding: sides,
+    }),
+    z.strictObject({
+      type: z.literal('batch-norm'),
+      name,
+      features: count,
+      epsilon: z.number().positive(),
+      momentum: z.number().min(0).max(1),
+    }),
+    z.strictObject({ type: z.literal('relu'), name }),
+    z.strictObject({ type: z.literal('hardtanh'), name }),
+    z.strictObject({ type: z.literal('dropout'), name, rate: z.number().min(0).lt(1) }),
+    z.strictObject({ type: z.literal('quantize'), name, quantizer }),
+    z.strictObject({ type: z.literal('residual'), name, body: nested, shortcut: nested }),
+  ]);
+}
 
 const headerSchema = z.strictObject({
   format: z.number().int(),
@@ -43,7 +87,7 @@ const headerSchema = z.strictObject({
   classes: count,
   inputBits: z.number().int().min(1).max(8),
   seed: z.number().int().min(0),
-  layers: z.array(layerSchema).min(1).max(10_000),
+  layers: z.array(layerSchema(0)).min(1).max(MAXIMUM_LAYERS),
   training: z.record(z.string(), z.unknown()),
 });
 
@@ -52,14 +96,26 @@ export function floatEntry(shape: readonly number[], values: Float32Array): Safe
   return { dtype: 'F32', shape, data: values };
 }
 
+/** The layers of a file of format 1, whose `sign` is now `quantize`. */
+function fromFormat1(header: unknown): unknown {
+  const { layers } = header as { layers?: unknown };
+  if (!Array.isArray(layers)) return header;
+  const renamed = layers.map((layer: unknown) =>
+    (layer as { type?: unknown } | null)?.type === 'sign'
+      ? { ...(layer as object), type: 'quantize' }
+      : layer,
+  );
+  return { ...(header as object), layers: renamed };
+}
+
 /** The ±1 of latent weights, sign(0) = +1. */
 function signEntry(shape: readonly number[], values: Float32Array): SafetensorsEntry {
   return { dtype: 'I8', shape, data: Int8Array.from(values, (value) => (value >= 0 ? 1 : -1)) };
 }
 
 /**
- * Writes a network as one safetensors file, atomically: f32 tensors by path name, binary weights as I8 ±1, and the
- * architecture as JSON under the metadata key `hardbit`.
+ * Writes a network as one safetensors file, atomically: f32 tensors by path name, weights that exist only as ±1 as I8, latent
+ * weights of other quantizers as they are, and the architecture as JSON under the metadata key `hardbit`.
  *
  * @throws ERR_HARDBIT_WRITE where the file cannot be written; an older file of the name is then left as it was.
  */
@@ -108,7 +164,7 @@ function parseHeader(text: string | undefined, path: string): z.infer<typeof hea
       `'${path}' has model format ${format}; this version of hardbit reads up to ${FORMAT}: update hardbit.`,
     );
   }
-  const parsed = headerSchema.safeParse(json);
+  const parsed = headerSchema.safeParse(format === 1 ? fromFormat1(json) : json);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     throw new HardbitError(
@@ -120,43 +176,33 @@ function parseHeader(text: string | undefined, path: string): z.infer<typeof hea
 }
 
 /**
- * Checks that the layers of a file fit together and hold no more numbers than the file, before anything is
- * allocated for them.
+ * Checks that the layers of a file fit together and that the file holds their tensors, before anything is allocated for
+ * them.
  */
 function checkLayers(spec: ModelSpec, tensors: ReadonlyMap<string, SafetensorsEntry>, path: string): void {
-  const wrong = (sentence: string): never => {
+  try {
+    layerShapes(spec);
+  } catch (cause) {
+    if (!isHardbitError(cause)) throw cause;
     throw new HardbitError(
       'ERR_HARDBIT_FORMAT',
-      `The network in '${path}' does not fit together: ${sentence}.`,
+      `The network in '${path}' does not fit together: ${cause.message}`,
+      { cause },
     );
-  };
-  const names = new Set<string>();
-  let features = spec.inputShape.reduce((a, b) => a * b, 1);
-  if (spec.layers[0]?.type !== 'discretizer') wrong('its first layer is not a discretizer');
-  if (spec.layers[0]?.type === 'discretizer' && spec.layers[0].bits !== spec.inputBits) {
-    wrong('inputBits and the discretizer differ');
   }
-  for (const layer of spec.layers) {
-    if (names.has(layer.name)) wrong(`two layers are named '${layer.name}'`);
-    names.add(layer.name);
-    if (layer.type === 'dense') {
-      const weight = tensors.get(`${layer.name}.weight`);
-      if (weight === undefined || weight.shape[0] !== layer.outputs || weight.shape[1] !== layer.inputs) {
-        wrong(`tensor '${layer.name}.weight' is not [${layer.outputs}, ${layer.inputs}]`);
-      }
-      if (layer.inputs !== features)
-        wrong(`layer '${layer.name}' takes ${layer.inputs} inputs and gets ${features}`);
-      features = layer.outputs;
-    }
-    if (layer.type === 'batch-norm' && layer.features !== features) {
-      wrong(`layer '${layer.name}' has ${layer.features} features and gets ${features}`);
+  for (const { name, shape } of tensorShapes(spec.layers)) {
+    const held = tensors.get(name)?.shape;
+    if (held === undefined || held.length !== shape.length || held.some((size, i) => size !== shape[i])) {
+      throw new HardbitError(
+        'ERR_HARDBIT_FORMAT',
+        `The network in '${path}' does not fit together: tensor '${name}' is ${held === undefined ? 'missing' : `[${held.join(', ')}]`}; expected [${shape.join(', ')}].`,
+      );
     }
   }
-  if (features !== spec.classes) wrong(`its last layer gives ${features} logits for ${spec.classes} classes`);
 }
 
 /**
- * Reads a network written by `saveModel`. Binary weights become latent weights of ±1.
+ * Reads a network written by `saveModel`. Weights of ±1 become latent weights of ±1.
  *
  * @throws ERR_HARDBIT_READ where the file cannot be read; ERR_HARDBIT_FORMAT where it is truncated, malformed or
  * inconsistent; ERR_HARDBIT_UNSUPPORTED where it was written by a newer format.

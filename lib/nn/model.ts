@@ -2,6 +2,7 @@ import { HardbitError } from '../errors.js';
 import { countInvalidPixels } from '../ops/attack-step.js';
 import { argmax, softmaxCrossEntropy } from '../ops/cross-entropy.js';
 import { discretize } from '../ops/discretize.js';
+import type { SignGradient } from '../ops/sign.js';
 import { Tape, type Variable, variable } from '../ops/tape.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -11,27 +12,20 @@ import {
   type GradientMode,
   type Layer,
   type LayerSpec,
+  type ModelSpec,
   type NamedTensor,
   type Parameter,
   toReal,
 } from './layer.js';
-import { createLayer } from './layers.js';
+import { createLayers, forwardLayers } from './layers.js';
+import { requireActivationQuantizer } from './quantizers.js';
+import { layerShapes } from './shapes.js';
 
-export type { GradientMode, LayerSpec, Parameter } from './layer.js';
+export type { GradientMode, LayerSpec, ModelSpec, Pair, Parameter, Sides } from './layer.js';
+export { type LayerShape, layerShapes } from './shapes.js';
 
-/** Straight through the discretizer, and through sign where |x| ≤ 1: the modes the networks are trained with. */
+/** Straight through the discretizer, and through quantized activations where they are not clipped: the modes the networks are trained with. */
 export const defaultGradientMode: GradientMode = { discretizer: 'identity', sign: 'clipped' };
-
-/** The architecture of a network, as it stands in a model file. */
-export interface ModelSpec {
-  readonly model: string;
-  readonly recipe: string;
-  /** [H, W, C] */
-  readonly inputShape: readonly [number, number, number];
-  readonly classes: number;
-  readonly inputBits: number;
-  readonly layers: readonly LayerSpec[];
-}
 
 /** Logits, and gradients of functions of them with respect to pixels: all an attack sees. */
 export interface ModelAttackable {
@@ -44,6 +38,14 @@ export interface ModelAttackable {
   ): { readonly logits: Tensor; readonly gradient: Tensor };
 }
 
+/** The names of all activation quantizers, those of nested layers included. */
+function quantizersOf(specs: readonly LayerSpec[]): readonly string[] {
+  return specs.flatMap((spec) => {
+    if (spec.type === 'residual') return quantizersOf([...spec.body, ...spec.shortcut]);
+    return spec.type === 'quantize' ? [spec.quantizer] : [];
+  });
+}
+
 /**
  * A network: layers in sequence, the first of which discretizes pixels in [0, 1]. It owns its parameters until
  * `dispose()`. Images are f32 [N, H, W, C].
@@ -51,12 +53,16 @@ export interface ModelAttackable {
 export class Model {
   readonly layers: readonly Layer[];
 
-  /** @param seed fixes the initial weights; integer in [0, 2^53) */
+  /**
+   * @param seed fixes the initial weights; integer in [0, 2^53)
+   * @throws as `layerShapes` where the layers do not fit together
+   */
   constructor(
     readonly spec: ModelSpec,
     readonly seed: number,
   ) {
-    this.layers = spec.layers.map((layer, index) => createLayer(layer, seed, index));
+    layerShapes(spec);
+    this.layers = createLayers(spec.layers, seed);
   }
 
   get inputShape(): readonly [number, number, number] {
@@ -75,9 +81,21 @@ export class Model {
     return this.spec.recipe;
   }
 
-  /** Whether an attacker must choose how to differentiate sign. */
+  /** Whether it has quantized activations, so that an attacker must choose how to differentiate them. */
   get hasSign(): boolean {
-    return this.spec.layers.some((layer) => layer.type === 'sign');
+    return quantizersOf(this.spec.layers).length > 0;
+  }
+
+  /**
+   * The surrogates an attacker can differentiate all its quantized activations by, the default first; none without such
+   * activations. `exact`, zero almost everywhere, is possible everywhere and useful nowhere.
+   */
+  get activationGradients(): readonly SignGradient[] {
+    const [first, ...rest] = quantizersOf(this.spec.layers);
+    if (first === undefined) return [];
+    return requireActivationQuantizer(first).gradients.filter((gradient) =>
+      rest.every((name) => requireActivationQuantizer(name).gradients.includes(gradient)),
+    );
   }
 
   get parameters(): readonly Parameter[] {
@@ -110,9 +128,8 @@ export class Model {
         `Images have shape [${images.value.shape.join(', ')}]; model '${this.spec.model}' expects [N, ${expected.join(', ')}].`,
       );
     }
-    let activation: Activation = { kind: 'real', variable: images };
-    for (const layer of this.layers) activation = layer.forward(tape, activation, context);
-    return toReal(tape, activation);
+    const input: Activation = { kind: 'real', variable: images };
+    return toReal(tape, forwardLayers(this.layers, tape, input, context));
   }
 
   /**
@@ -154,15 +171,17 @@ export class Model {
    * Forward and backward pass in training mode on the mean cross-entropy of a batch: images f32 [B, H, W, C], labels
    * i32 [B], B ≥ 2. Updates the running statistics; the caller owns the tensors.
    *
+   * @param draw where dropout draws from: a seed in [0, 2^53), and the number of training steps made before
    * @returns logits f32 [B, classes], losses f32 [B], and the gradients in the order of `parameters`
    */
   trainingGradients(
     images: Tensor,
     labels: Tensor,
+    draw: { readonly seed: number; readonly step: number },
   ): { readonly logits: Tensor; readonly losses: Tensor; readonly gradients: Tensor[] } {
     return scope(() => {
       const tape = new Tape();
-      const logits = this.forward(tape, variable(images, false), { mode: 'train' });
+      const logits = this.forward(tape, variable(images, false), { mode: 'train', ...draw });
       const { losses, gradient } = softmaxCrossEntropy(logits.value, labels, 1 / images.rows);
       const gradients = tape.backward(
         logits,
@@ -173,12 +192,22 @@ export class Model {
     });
   }
 
-  /** The network in evaluation mode as an attack sees it, differentiated by `mode`. */
+  /**
+   * The network in evaluation mode as an attack sees it, differentiated by `mode`.
+   *
+   * @throws ERR_HARDBIT_UNSUPPORTED for a surrogate that not all its quantized activations have.
+   */
   attackable(mode: Partial<GradientMode> = {}): ModelAttackable {
-    const context: ForwardContext = {
-      mode: 'evaluate',
-      gradientMode: { ...defaultGradientMode, ...mode },
-    };
+    const gradientMode: GradientMode = { ...defaultGradientMode, ...mode };
+    const { sign } = gradientMode;
+    const possible = this.activationGradients;
+    if (this.hasSign && sign !== 'exact' && !possible.includes(sign)) {
+      throw new HardbitError(
+        'ERR_HARDBIT_UNSUPPORTED',
+        `Not all activation quantizers of model '${this.spec.model}' have a '${sign}' gradient; choose one of ${[...possible, 'exact'].join(', ')}.`,
+      );
+    }
+    const context: ForwardContext = { mode: 'evaluate', gradientMode };
     return {
       inputShape: this.inputShape,
       classes: this.classes,
@@ -194,21 +223,18 @@ export class Model {
     };
   }
 
-  /** Integer pre-activations of the binary layers in evaluation mode, by layer name, as i32; for checks. */
+  /**
+   * The exact sums of all layers that compute on integers, nested ones included, in evaluation mode, by layer name; for
+   * checks. Row-major, before any scale.
+   */
   integerPreactivations(images: Tensor): Map<string, Int32Array> {
     return scope(() => {
       const found = new Map<string, Int32Array>();
-      const tape = new Tape();
-      let activation: Activation = { kind: 'real', variable: variable(images, false) };
-      for (const layer of this.layers) {
-        activation = layer.forward(tape, activation, {
-          mode: 'evaluate',
-          gradientMode: defaultGradientMode,
-        });
-        if (activation.kind === 'integers') {
-          found.set(layer.spec.name, Int32Array.from(activation.variable.value.read() as Int32Array));
-        }
-      }
+      this.forward(new Tape(), variable(images, false), {
+        mode: 'evaluate',
+        gradientMode: defaultGradientMode,
+        onIntegers: (layer, sums) => found.set(layer, Int32Array.from(sums.read() as Int32Array)),
+      });
       return found;
     });
   }
@@ -242,7 +268,7 @@ export class Model {
     this.invalidate();
   }
 
-  /** Copies of all parameters (latent ones where binary) and buffers by path name, in file order. */
+  /** Copies of all parameters (latent ones where quantized) and buffers by path name, in file order. */
   state(): Map<string, { readonly shape: readonly number[]; readonly values: Float32Array }> {
     const result = new Map<string, { shape: readonly number[]; values: Float32Array }>();
     for (const [name, tensor] of this.#named()) {

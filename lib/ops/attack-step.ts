@@ -2,7 +2,8 @@ import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
 
 // The L∞ ball around an image x₀ is defined once, in the native core, in fp32:
-// lo = max(0, fl(x₀ − ε)), hi = min(1, fl(x₀ + ε)). Images are f32 [N, …]; ε and step sizes are in units of pixels in [0, 1].
+// lo = max(0, fl(x₀ − ε)), hi = min(1, fl(x₀ + ε)). The L2 ball is ‖x − x₀‖₂ ≤ ε with x in [0, 1], up to the rounding of
+// double: where pixels rounded to fp32 would leave it, they are rounded towards x₀. Images are f32 [N, …]; ε and step sizes are in units of pixels in [0, 1].
 
 /**
  * One sign-gradient step, projected to the ball of `origin`: clamp(fl(x + fl(stepSize·sign(gradient))), lo, hi), with
@@ -34,6 +35,31 @@ export function uniformStart(origin: Tensor, radius: number, epsilon: number, so
   return new Tensor(native().attackUniformStart(origin.handle, radius, epsilon, seed, stream, firstRow));
 }
 
+/**
+ * One gradient step in L2: each row moves by stepSize·g/‖g‖₂ (a row of zero gradient stays), then onto the L2 ball of
+ * `origin`, then into [0, 1]. All three tensors have one shape. A negative `stepSize` descends.
+ */
+export function attackStepL2(
+  x: Tensor,
+  gradient: Tensor,
+  origin: Tensor,
+  stepSize: number,
+  epsilon: number,
+): Tensor {
+  return new Tensor(native().attackStepL2(x.handle, gradient.handle, origin.handle, stepSize, epsilon));
+}
+
+/** Each row uniform in the L2 ball of radius ε around `origin`, then clipped to [0, 1]. */
+export function uniformStartL2(origin: Tensor, epsilon: number, source: DrawSource): Tensor {
+  const { seed, stream, firstRow } = source;
+  return new Tensor(native().attackUniformStartL2(origin.handle, epsilon, seed, stream, firstRow));
+}
+
+/** ‖a − b‖₂ of each row, f32 [N]. */
+export function rowDistances(a: Tensor, b: Tensor): Tensor {
+  return new Tensor(native().rowDistances(a.handle, b.handle));
+}
+
 /** clamp(x₀ + alpha·sign(N(0, I)), lo, hi): a fair coin a pixel. */
 export function signStart(origin: Tensor, alpha: number, epsilon: number, source: DrawSource): Tensor {
   const { seed, stream, firstRow } = source;
@@ -62,9 +88,12 @@ export function perturbation(
   return native().perturbation(a.handle, origin.handle, epsilon);
 }
 
-/** Row i of `a` where mask[i] ≠ 0, else of `b`; mask u8 [N], a and b of one shape. */
-export function selectRows(mask: Tensor, a: Tensor, b: Tensor): Tensor {
-  return new Tensor(native().selectRows(mask.handle, a.handle, b.handle));
+/** A copy of the given rows, in the order of `rows`: integers in [0, N), repeated at will. */
+export function gatherRows(x: Tensor, rows: readonly number[]): Tensor {
+  const indices = Tensor.from('i32', [rows.length], Int32Array.from(rows));
+  const gathered = new Tensor(native().gather(x.handle, indices.handle));
+  indices.dispose();
+  return gathered;
 }
 
 /** Number of elements of an f32 tensor that are NaN or outside [0, 1]. */

@@ -12,10 +12,22 @@ export interface BatchNormState {
   readonly epsilon: number;
 }
 
+/** […, C] → [rows, C]; shares memory. */
+function asRows(x: Tensor): Tensor {
+  const channels = x.shape.at(-1) ?? 1;
+  const rows = x.shape.slice(0, -1).reduce((product, size) => product * size, 1);
+  return x.shape.length === 2 ? x : x.reshape([rows, channels]);
+}
+
+/** [rows, C] → the shape of `x`; shares memory. */
+function like(y: Tensor, x: Tensor): Tensor {
+  return x.shape.length === 2 ? y : y.reshape(x.shape);
+}
+
 /**
  * Batch normalization over rows (Ioffe & Szegedy 2015): y = gamma·(z − mean)/sqrt(variance + epsilon) + beta with the
- * batch's own statistics, for z = scale·x, x f32 [N, C] (scale 1) or the integers of a binary layer, whose sums are
- * exact. Saves x, the mean and the inverse deviation. Gradients with respect to z, gamma, beta.
+ * batch's own statistics, for z = scale·x, x f32 […, C] (scale 1) or the integers of a binary layer, whose sums are
+ * exact; all dimensions but the last are rows. Saves x, the mean and the inverse deviation. Gradients with respect to z, gamma, beta.
  *
  * @throws ERR_HARDBIT_ARGUMENT for a batch of one row: its variance is not defined.
  */
@@ -27,8 +39,9 @@ export function batchNormTrain(
   beta: Variable,
   state: BatchNormState,
 ): Variable {
+  const rows = asRows(x.value);
   const result = native().batchNormTrain(
-    x.value.handle,
+    rows.handle,
     scale,
     gamma.value.handle,
     beta.value.handle,
@@ -39,16 +52,20 @@ export function batchNormTrain(
   );
   const mean = new Tensor(result.mean);
   const inverseDeviation = new Tensor(result.inverseDeviation);
-  return tape.record([x, gamma, beta], new Tensor(result.y), (dy) => {
+  return tape.record([x, gamma, beta], like(new Tensor(result.y), x.value), (dy) => {
     const gradients = native().batchNormBackward(
-      dy.handle,
-      x.value.handle,
+      asRows(dy).handle,
+      rows.handle,
       scale,
       gamma.value.handle,
       mean.handle,
       inverseDeviation.handle,
     );
-    return [new Tensor(gradients.dx), new Tensor(gradients.dGamma), new Tensor(gradients.dBeta)];
+    return [
+      like(new Tensor(gradients.dx), x.value),
+      new Tensor(gradients.dGamma),
+      new Tensor(gradients.dBeta),
+    ];
   });
 }
 
@@ -65,7 +82,7 @@ export function batchNormEval(
   state: BatchNormState,
 ): Variable {
   const y = native().batchNormEval(
-    x.value.handle,
+    asRows(x.value).handle,
     scale,
     gamma.handle,
     beta.handle,
@@ -73,9 +90,13 @@ export function batchNormEval(
     state.runningVariance.handle,
     state.epsilon,
   );
-  return tape.record([x], new Tensor(y), (dy) => [
-    new Tensor(
-      native().batchNormEvalBackward(dy.handle, gamma.handle, state.runningVariance.handle, state.epsilon),
-    ),
-  ]);
+  return tape.record([x], like(new Tensor(y), x.value), (dy) => {
+    const dx = native().batchNormEvalBackward(
+      asRows(dy).handle,
+      gamma.handle,
+      state.runningVariance.handle,
+      state.epsilon,
+    );
+    return [like(new Tensor(dx), x.value)];
+  });
 }

@@ -1,6 +1,7 @@
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
-import { packSigns, unpackSigns } from './sign.js';
+import { inputValues } from './discretize.js';
+import { combinePlanes, type QuantizedOperand, weightValues } from './quantized-weights.js';
 import type { Tape, Variable } from './tape.js';
 
 /**
@@ -21,56 +22,39 @@ export function dense(tape: Tape, x: Variable, weight: Variable, bias: Variable 
 }
 
 /**
- * The integer product Σ x·w of a binary layer, exact: i16 where K·(2^b − 1) ≤ 32767, else i32, [N, M].
+ * The integer product Σ x·w of quantized weights, exact, [N, M]: i16 or i32.
  *
- * x is bits [N, K] (±1; `inputBits` null) or u8 codes [N, K] of `inputBits` bits. `weight` is bits [M, K], the signs
- * of `latent` (or ±1 weights themselves). The real pre-activation is `scale` times the result, with
- * scale = denseScale(inputBits); gradients are with respect to the real values: dX = dY·W, dW = dYᵀ·X, passed to
- * `latent` unchanged (straight-through; latent weights are clipped to [−1, 1] by the optimizer).
- * Saves the packed operands only.
+ * x is bits [N, K] (±1; `inputBits` null) or u8 codes [N, K] of `inputBits` bits; w is the whole number Σ_p c_p·s_p. The real
+ * pre-activation is `productScale` times the result; gradients are with respect to the real values: dX = dY·W,
+ * dW = dYᵀ·X, passed on by the operand's quantizer. Saves the packed operands only.
  */
 export function binaryDense(
   tape: Tape,
   x: Variable,
   inputBits: number | null,
-  latent: Variable,
-  weight: Tensor,
+  operand: QuantizedOperand,
 ): Variable {
   const core = native();
-  const y = new Tensor(
+  const { weights, latent } = operand;
+  const { planes, coefficients } = weights;
+  const sums = new Tensor(
     inputBits === null
-      ? core.binaryMatmul(x.value.handle, weight.handle)
-      : core.codesMatmul(x.value.handle, inputBits, weight.handle),
+      ? core.binaryMatmul(x.value.handle, planes.handle)
+      : core.codesMatmul(x.value.handle, inputBits, planes.handle),
   );
-  return tape.record([x, latent], y, (dy) => {
+  return tape.record([x, latent], combinePlanes(sums, coefficients), (dy) => {
     let dx: Tensor | null = null;
     if (x.requiresGradient) {
-      const signs = unpackSigns(weight);
-      dx = new Tensor(core.denseBackwardInput(dy.handle, signs.handle));
-      signs.dispose();
+      const values = weightValues(weights);
+      dx = new Tensor(core.denseBackwardInput(dy.handle, values.handle));
+      values.dispose();
     }
-    let dWeight: Tensor | null = null;
+    let dLatent: Tensor | null = null;
     if (latent.requiresGradient) {
-      const real =
-        inputBits === null ? unpackSigns(x.value) : new Tensor(core.codesToFloat(x.value.handle, inputBits));
-      dWeight = new Tensor(core.denseBackwardWeight(dy.handle, real.handle));
+      const real = inputValues(x.value, inputBits);
+      dLatent = operand.gradient(new Tensor(core.denseBackwardWeight(dy.handle, real.handle)));
       real.dispose();
     }
-    return [dx, dWeight];
+    return [dx, dLatent];
   });
-}
-
-/** What one unit of `binaryDense`'s integer result stands for: fl(1 / (2^inputBits − 1)) for codes, 1 for ±1. */
-export function denseScale(inputBits: number | null): number {
-  return inputBits === null ? 1 : Math.fround(1 / (2 ** inputBits - 1));
-}
-
-/** The integers of `binaryDense` as f32 real values; the gradient passes unchanged. */
-export function scaleIntegers(tape: Tape, x: Variable, scale: number): Variable {
-  return tape.record([x], new Tensor(native().intToFloat(x.value.handle, scale)), (dy) => [dy]);
-}
-
-/** The signs of latent weights as bits, sign(0) = +1. */
-export function binarizeWeights(latent: Tensor): Tensor {
-  return packSigns(latent);
 }

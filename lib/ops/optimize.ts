@@ -1,7 +1,7 @@
-import { type AdamParameters, native, type SgdParameters } from '../native.js';
+import { type AdamParameters, type BopParameters, native, type SgdParameters } from '../native.js';
 import type { Tensor } from '../tensor/tensor.js';
 
-export type { AdamParameters, SgdParameters } from '../native.js';
+export type { AdamParameters, BopParameters, SgdParameters } from '../native.js';
 
 /**
  * One Adam step in place (Kingma & Ba 2015, with decoupled weight decay, Loshchilov & Hutter 2019); value, gradient and
@@ -25,4 +25,22 @@ export function sgdStep(
   parameters: SgdParameters,
 ): void {
   native().sgdStep(value.handle, gradient.handle, velocity === null ? null : velocity.handle, parameters);
+}
+
+/**
+ * One step of Bop in place (Helwegen et al. 2019, algorithm 1) on weights of ±1: m ← (1 − γ)m + γg, then w ← −w where
+ * w·m > τ; f32 tensors of one shape. Returns the number of flips.
+ */
+export function bopStep(weights: Tensor, gradient: Tensor, m: Tensor, parameters: BopParameters): number {
+  return native().bopStep(weights.handle, gradient.handle, m.handle, parameters);
+}
+
+/** average ← decay·average + (1 − decay)·value in place; f32 tensors of one shape. */
+export function averageStep(average: Tensor, value: Tensor, decay: number): void {
+  native().averageStep(average.handle, value.handle, decay);
+}
+
+/** Places where two bits tensors of one shape differ. */
+export function countDifferentSigns(a: Tensor, b: Tensor): number {
+  return native().countDifferentSigns(a.handle, b.handle);
 }

@@ -1,18 +1,39 @@
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
+import { reshape } from './elementwise.js';
 import type { Tape, Variable } from './tape.js';
 
 /**
  * The surrogate gradients of sign, by name:
  * `clipped` dy·1[|x| ≤ 1] (ste-sign, Hubara et al. 2016, eq. 4); `identity` dy; `approx` dy·(2 − 2|x|)·1[|x| ≤ 1]
- * (Bi-Real Net, Liu et al. 2018); `exact` the true derivative, zero, only to show masking.
+ * (Bi-Real Net, Liu et al. 2018); `swish` dy·β(2 − βx·tanh(βx/2))/(1 + cosh βx), β = 5 (Darabi et al. 2018, SignSwish);
+ * `exact` the true derivative, zero, only to show masking.
  */
-export const signGradients = ['clipped', 'identity', 'approx', 'exact'] as const;
+export const signGradients = ['clipped', 'identity', 'approx', 'swish', 'exact'] as const;
 export type SignGradient = (typeof signGradients)[number];
 
+/** β of the `swish` surrogate. */
+const SWISH_BETA = 5;
+
 /**
- * f32 [N, K] → bits [N, K] with sign(0) = +1. Saves for the backward pass: `clipped` one mask bit an element,
- * `approx` x itself, the others nothing.
+ * dL/dx of a step at 0 by a surrogate that needs x itself or nothing; `clipped` is a mask, saved in the forward pass.
+ */
+export function surrogateGradient(dy: Tensor, x: Tensor, gradient: Exclude<SignGradient, 'clipped'>): Tensor {
+  switch (gradient) {
+    case 'identity':
+      return dy;
+    case 'approx':
+      return new Tensor(native().approxSignBackward(dy.handle, x.handle));
+    case 'swish':
+      return new Tensor(native().swishSignBackward(dy.handle, x.handle, SWISH_BETA));
+    case 'exact':
+      return Tensor.from('f32', x.shape);
+  }
+}
+
+/**
+ * f32 […, K] → bits […, K] with sign(0) = +1. Saves for the backward pass: `clipped` one mask bit an element,
+ * `approx` and `swish` x itself, the others nothing.
  */
 export function sign(tape: Tape, x: Variable, gradient: SignGradient): Variable {
   if (gradient === 'clipped' && x.requiresGradient) {
@@ -22,12 +43,29 @@ export function sign(tape: Tape, x: Variable, gradient: SignGradient): Variable 
       new Tensor(native().maskBackward(dy.handle, saved.handle)),
     ]);
   }
-  const signs = new Tensor(native().packSigns(x.value.handle));
-  return tape.record([x], signs, (dy) => {
-    if (gradient === 'identity') return [dy];
-    if (gradient === 'approx') return [new Tensor(native().approxSignBackward(dy.handle, x.value.handle))];
-    return [Tensor.from('f32', x.value.shape)];
-  });
+  const signs = packSigns(x.value);
+  // Without a gradient to compute, `clipped` comes here too, and nothing is recorded.
+  return tape.record([x], signs, (dy) => [
+    surrogateGradient(dy, x.value, gradient as Exclude<SignGradient, 'clipped'>),
+  ]);
+}
+
+/** bits as f32 of ±1; the gradient passes unchanged. */
+export function signsToFloat(tape: Tape, signs: Variable): Variable {
+  return tape.record([signs], unpackSigns(signs.value), (dy) => [dy]);
+}
+
+/**
+ * Signs under another shape, the last dimension included; the gradient is reshaped back. Rows of bits are packed one by one,
+ * so a new last dimension goes through f32; the same last dimension shares the memory.
+ */
+export function reshapeSigns(tape: Tape, signs: Variable, shape: readonly number[]): Variable {
+  const before = signs.value.shape;
+  if (before.at(-1) === shape.at(-1)) return reshape(tape, signs, shape);
+  const reals = unpackSigns(signs.value);
+  const tight = packSigns(reals.reshape(shape));
+  reals.dispose();
+  return tape.record([signs], tight, (dy) => [dy.reshape(before)]);
 }
 
 /** bits → f32 of ±1; shape unchanged. */

@@ -55,22 +55,25 @@ export class Tape {
       const dEntry = gradients.get(entry.output);
       if (dEntry === undefined) continue;
       const dInputs = entry.gradient(dEntry);
-      if (!wanted.has(entry.output)) {
-        gradients.delete(entry.output);
-        if (dEntry !== dOutput && !dInputs.includes(dEntry)) dEntry.dispose();
-      }
+      // An op may pass one tensor on to several inputs; each of them gets a handle of its own, to be freed on its own.
+      const taken = new Set([dOutput, dEntry]);
       entry.inputs.forEach((input, i) => {
         const dInput = dInputs[i];
         if (!input.requiresGradient || dInput === undefined || dInput === null) return;
         const sum = gradients.get(input);
         if (sum === undefined) {
-          gradients.set(input, dInput);
+          gradients.set(input, taken.has(dInput) ? dInput.reshape(dInput.shape) : dInput);
+          taken.add(dInput);
         } else {
           const total = sum.clone();
           native().axpy(total.handle, 1, dInput.handle);
           gradients.set(input, total);
         }
       });
+      if (!wanted.has(entry.output)) {
+        gradients.delete(entry.output);
+        if (dEntry !== dOutput) dEntry.dispose();
+      }
     }
     return targets.map((target) => {
       const gradient = gradients.get(target);

@@ -6,8 +6,9 @@
 Needs PyTorch and NumPy; the stored files were made by PyTorch 1.13 with OpenBLAS 0.3.21 on x86-64. Another BLAS rounds
 otherwise: the files then differ in last digits and in the choice of attacked images, and serve as well.
 
-It shares no code with hardbit: networks, batch norm, loss, optimizers and automatic differentiation are PyTorch's, the
-discretizer and the sign are torch.autograd.Functions written here, and integer pre-activations are computed in int64.
+layers.py beside this file holds the layers of convolutional and quantized networks. Nothing is shared with hardbit:
+networks, batch norm, loss, optimizers and automatic differentiation are PyTorch's, the discretizer and the sign are
+torch.autograd.Functions written here, and integer pre-activations are computed in int64.
 
 Weights, images and labels are not stored. Both sides compute them by one rule (here `uniform`, in TypeScript
 test/support/reference-weights.ts): value i of stream s is
@@ -16,7 +17,12 @@ test/support/reference-weights.ts): value i of stream s is
     u = h >> 8                     24 bits
     v = fp32(low + (high - low)·u / 2^24)
 
-with low and high dyadic, so that one rounding to fp32 happens. Images: see `images`.
+with low and high dyadic, so that one rounding to fp32 happens. Latent weights of quantizers take u = h >> 20, 12 bits,
+and 2^12 instead: on so coarse a grid none of them stands next to a rounding threshold by chance. Images: see `images`.
+
+Layers and models (`Case`) are computed in fp64 and stored rounded to fp32. Where rounding decides a sign, a code, a relu or
+the largest of a window, two correct implementations may part; therefore the whole pass is made in fp32 too, and a batch is
+taken only where every such value keeps four times that pass's greatest error from its threshold.
 
 Selection of images for the attacks. Attacks follow the sign of the gradient, so where a gradient or a
 pre-activation is zero up to rounding, two correct implementations may part. Every attack is therefore run with the
@@ -28,12 +34,15 @@ image. The kept images' indices are stored beside the adversarial images and pri
 
 import argparse
 import json
+import math
 import struct
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+
+import layers as nets
 
 EPSILON = 1e-5
 MOMENTUM = 0.1
@@ -94,9 +103,9 @@ def hashes(stream, count):
         return mix(mix(np.uint32(stream)) + np.arange(count, dtype=np.uint32))
 
 
-def uniform(stream, shape, low, high):
-    u = (hashes(stream, int(np.prod(shape))) >> np.uint32(8)).astype(np.float64)
-    return (low + (high - low) * u / 2.0**24).astype(np.float32).reshape(shape)
+def uniform(stream, shape, low, high, bits=24):
+    u = (hashes(stream, int(np.prod(shape))) >> np.uint32(32 - bits)).astype(np.float64)
+    return (low + (high - low) * u / 2.0**bits).astype(np.float32).reshape(shape)
 
 
 def images(stream, count, pixels):
@@ -577,26 +586,353 @@ def training_fixtures():
     return out
 
 
+# ------------------------------------------------------------------------------------- fixtures: layers, models
+
+
+class Case:
+    """A network, its weights and a batch. The streams are stored, the numbers are not."""
+
+    def __init__(self, name, index, layers, input_shape, classes, bits, rows, gradients):
+        self.name, self.layers, self.input_shape, self.classes, self.bits = name, layers, input_shape, classes, bits
+        self.rows, self.gradients = rows, gradients
+        self.weight_stream = 100_000 + 1000 * index
+        self.parameters = {}
+        for i, (path, shape, low, high, resolution) in enumerate(nets.parameter_ranges(layers)):
+            values = uniform(self.weight_stream + i, shape, low, high, resolution)
+            self.parameters[path] = torch.from_numpy(values)
+        for layer in nets.walk(layers):
+            if layer["type"] == "batch-norm":
+                self.parameters[f"{layer['name']}.runningMean"] = torch.zeros(layer["features"])
+                self.parameters[f"{layer['name']}.runningVariance"] = torch.ones(layer["features"])
+        self.trained = [path for path, *_ in nets.parameter_ranges(layers)]
+
+    def batch(self, attempt):
+        self.image_stream, self.label_stream = (self.weight_stream + 500 + 2 * attempt + k for k in (0, 1))
+        pixels = math.prod(self.input_shape)
+        x = torch.from_numpy(images(self.image_stream, self.rows, pixels)).reshape(self.rows, *self.input_shape)
+        y = torch.from_numpy((hashes(self.label_stream, self.rows) % np.uint32(self.classes)).astype(np.int64))
+        return x, y
+
+    def train(self, x, y, dtype):
+        """A training pass: the network, logits, losses, gradients of the mean loss."""
+        network = nets.Layers(self.layers, {n: t.clone() for n, t in self.parameters.items()}, dtype, True)
+        leaves = [network.p[n].requires_grad_(True) for n in self.trained]
+        logits = network(x.to(dtype))
+        losses = F.cross_entropy(logits, y, reduction="none")
+        gradients = torch.autograd.grad(losses.mean(), leaves)
+        return network, {"logits": logits, "losses": losses} | dict(zip([f"gradients/{n}" for n in self.trained], gradients))
+
+    def evaluate(self, x, y, dtype, statistics):
+        """An evaluation pass with the given running statistics: the last network, logits, gradients of the summed loss
+        with respect to pixels by the attacker's surrogate."""
+        results, networks = {}, []
+        for gradient in self.gradients:
+            network = nets.Layers(self.layers, self.parameters | statistics, dtype, False, gradient)
+            pixels = x.to(dtype).clone().requires_grad_(True)
+            logits = network(pixels)
+            F.cross_entropy(logits, y, reduction="sum").backward()
+            results |= {"evaluation/logits": logits, f"evaluation/{gradient}": pixels.grad}
+            networks.append(network)
+        return networks, results
+
+    def run(self, attempt, sampled):
+        """All results in fp64, or None where rounding decides one of them."""
+        x, y = self.batch(attempt)
+        single, results32 = self.train(x, y, torch.float32)
+        double, results = self.train(x, y, torch.float64)
+        if not nets.clear(single, double, MARGIN):
+            return None
+        statistics = {}
+        for name, (mean, variance) in double.statistics.items():
+            statistics |= {f"{name}.runningMean": mean.float(), f"{name}.runningVariance": variance.float()}
+        singles, evaluated32 = self.evaluate(x, y, torch.float32, statistics)
+        doubles, evaluated = self.evaluate(x, y, torch.float64, statistics)
+        if not all(nets.clear(a, b, MARGIN) for a, b in zip(singles, doubles)):
+            return None
+        results, results32 = results | evaluated, results32 | evaluated32
+        worst = 0.0
+        for key, value in results.items():
+            scale = float(value.detach().abs().max())
+            assert scale > 1e-9, f"{self.name}: {key} is zero; choose another network"
+            worst = max(worst, float((value - results32[key]).abs().max()) / scale)
+        print(f"{self.name}: batch {attempt}, fp32 within {worst:.1e} of fp64")
+        if worst > MOST_ERROR[sampled]:
+            return None
+        sums = {f"sums/{name}": value for name, value in doubles[0].sums.items()}
+        return results, sums, statistics
+
+    def store(self, out, sampled):
+        for attempt in range(300):
+            found = self.run(attempt, sampled)
+            if found is not None:
+                break
+        else:
+            raise AssertionError(f"{self.name}: no batch stays clear of rounding")
+        results, sums, statistics = found
+        for name, value in statistics.items():
+            out[f"{self.name}/statistics/{name}"] = value.numpy()
+        for key, value in (results | sums).items():
+            flat = value.detach().reshape(-1).numpy()
+            flat = flat.astype(np.float32 if value.is_floating_point() else np.int32)
+            if sampled:
+                if value.is_floating_point():
+                    out[f"{self.name}/{key}/norm"] = np.array([np.linalg.norm(value.detach().numpy())], dtype=np.float32)
+                flat = flat[:: sample_stride(flat.size)]
+            out[f"{self.name}/{key}"] = flat
+        return {
+            "name": self.name,
+            "layers": self.layers,
+            "inputShape": self.input_shape,
+            "classes": self.classes,
+            "inputBits": self.bits,
+            "rows": self.rows,
+            "streams": {"weights": self.weight_stream, "images": self.image_stream, "labels": self.label_stream},
+            "ranges": [list(each) for each in nets.parameter_ranges(self.layers)],
+            "gradients": self.gradients,
+        }
+
+
+# fp32's own error relative to the largest of a tensor, in small networks and in hardbit's.
+MOST_ERROR = {False: 4e-6, True: 1e-5}
+MOST_SAMPLES = 300
+
+
+def sample_stride(count):
+    """Odd, so that it meets all channels."""
+    stride = -(-count // MOST_SAMPLES)
+    return stride + 1 - stride % 2
+
+
+def store_cases(cases, sampled):
+    out = {}
+    described = [case.store(out, sampled) for case in cases]
+    return out, {"networks": json.dumps(described)}
+
+
+SIGN_MODES = ["clipped", "identity", "approx", "swish"]
+
+
+def layer_cases():
+    """Small networks that hold every layer and quantizer in every neighbourhood that occurs."""
+    shape, classes, bits, rows = [7, 6, 2], 4, 3, 5
+    discretizer = {"type": "discretizer", "name": "discretizer", "bits": bits}
+    flatten = {"type": "flatten", "name": "flatten"}
+    cases = []
+
+    def case(name, *body, gradients=("clipped",)):
+        """The layers up to the flatten, which this adds, with a dense layer."""
+        layers = [discretizer, *body]
+        probe = nets.Layers(layers, Case("", 0, layers, shape, classes, bits, 1, ()).parameters, torch.float32, False)
+        features = probe(torch.zeros(1, *shape)).numel()
+        tail = [] if any(layer["type"] == "flatten" for layer in body) else [flatten]
+        layers = [*layers, *tail, nets.dense("logits", features, classes)]
+        cases.append(Case(name, len(cases), layers, shape, classes, bits, rows, list(gradients)))
+
+    def relu(name):
+        return {"type": "relu", "name": name}
+
+    def quantize(name, quantizer):
+        return {"type": "quantize", "name": name, "quantizer": quantizer}
+
+    conv, pool, norm = nets.conv2d, nets.pool, nets.batch_norm
+    case(
+        "convolution",
+        conv("conv1", 2, 4, (3, 2), (2, 1), (1, 2), (1, 0, 2, 1), groups=2, bias=True),
+        relu("relu1"),
+        pool("max-pool", "pool1", (3, 3), (2, 1), (1, 0, 0, 1)),
+        conv("conv2", 4, 6, 2, (1, 2), 1, 1, bias=True),
+        {"type": "hardtanh", "name": "hardtanh2"},
+        pool("average-pool", "pool2", (2, 3), (1, 1), (0, 1, 1, 0)),
+    )
+    case(
+        "batch norm",
+        conv("conv1", 2, 4, 3),
+        norm("norm1", 4),
+        relu("relu1"),
+        conv("conv2", 4, 5, 3, padding=1),
+        pool("max-pool", "pool2", 2, 1),
+        norm("norm2", 5),
+        relu("relu2"),
+    )
+    case(
+        "residual",
+        conv("conv1", 2, 4, 3),
+        norm("norm1", 4),
+        relu("relu1"),
+        {
+            "type": "residual",
+            "name": "block1",
+            "body": [
+                conv("conv2", 4, 4, 3, padding=1),
+                norm("norm2", 4),
+                relu("relu2"),
+                conv("conv3", 4, 4, 3, padding=1),
+                norm("norm3", 4),
+            ],
+            "shortcut": [],
+        },
+        {
+            "type": "residual",
+            "name": "block2",
+            "body": [conv("conv4", 4, 6, 3, 2, padding=1), norm("norm4", 6)],
+            "shortcut": [conv("conv5", 4, 6, 1, 2)],
+        },
+        relu("relu5"),
+        pool("average-pool", "pool5", (3, 2), 1),
+    )
+    case(
+        "residual of signs",
+        conv("conv1", 2, 4, 3),
+        norm("norm1", 4),
+        {
+            "type": "residual",
+            "name": "block1",
+            "body": [
+                quantize("sign1", "approx-sign"),
+                conv("conv2", 4, 4, 3, padding=1, quantizer="ste-sign"),
+                norm("norm2", 4),
+            ],
+            "shortcut": [],
+        },
+        {
+            "type": "residual",
+            "name": "block2",
+            "body": [
+                quantize("sign2", "ste-sign"),
+                conv("conv3", 4, 6, 3, 2, padding=1, quantizer="magnitude-sign"),
+                norm("norm3", 6),
+            ],
+            "shortcut": [pool("average-pool", "pool3", 2, 2, (0, 1, 0, 0)), conv("conv4", 4, 6, 1), norm("norm4", 6)],
+        },
+        gradients=SIGN_MODES,
+    )
+    case(
+        "pooled integers",
+        pool("max-pool", "pool0", (2, 3), 1),
+        conv("conv1", 2, 5, 2, quantizer="ste-sign"),
+        norm("norm1", 5),
+        quantize("sign1", "ste-sign"),
+        pool("max-pool", "pool1", 2, 1, (1, 1, 0, 0)),
+        conv("conv2", 5, 6, 2, padding=1, value="one", quantizer="ste-sign"),
+        pool("max-pool", "pool2", 3, 2, (1, 0, 0, 1)),
+        norm("norm2", 6),
+        relu("relu2"),
+    )
+    for i, quantizer in enumerate(
+        [*nets.SIGN_GRADIENTS, "heaviside", "dorefa-1", "dorefa-2", "dorefa-4", "dorefa-8"]
+    ):
+        case(
+            f"activations {quantizer}",
+            conv("conv1", 2, 4, 3, padding=1),
+            norm("norm1", 4),
+            quantize("quantize1", quantizer),
+            conv("conv2", 4, 5, (3, 2), (1, 2), 1, (1, 1, 0, 1), ("zero", "one")[i % 2], quantizer="ste-sign"),
+            norm("norm2", 5),
+            relu("relu2"),
+            gradients=("clipped", "identity") if quantizer.startswith("dorefa") else SIGN_MODES,
+        )
+    for quantizer in WEIGHT_QUANTIZERS:
+        for value in ("zero", "one"):
+            options = {"value": value, "quantizer": quantizer}
+            case(
+                f"weights {quantizer}, padding {value}",
+                conv("conv1", 2, 4, 3, padding=1, **options),
+                norm("norm1", 4),
+                quantize("quantize1", "ste-sign"),
+                conv("conv2", 4, 6, (2, 3), (1, 2), (2, 1), (1, 0, 0, 1), groups=2, **options),
+                norm("norm2", 6),
+                relu("relu2"),
+                conv("conv3", 6, 6, 2, quantizer=quantizer),
+                norm("norm3", 6),
+                quantize("quantize3", "dorefa-2"),
+                conv("conv4", 6, 4, 2, padding=(0, 0, 1, 1), groups=2, **options),
+                norm("norm4", 4),
+                quantize("quantize4", "heaviside"),
+                flatten,
+                nets.dense("dense5", 48, 7, False, quantizer),
+                norm("norm5", 7),
+                quantize("quantize5", "ste-sign"),
+                nets.dense("dense6", 7, 8, False, quantizer),
+                norm("norm6", 8),
+                relu("relu6"),
+                nets.dense("dense7", 8, 6, False, quantizer),
+                norm("norm7", 6),
+            )
+    return cases
+
+
+WEIGHT_QUANTIZERS = (
+    "ste-sign",
+    "ste-tern",
+    "ste-tern-twn",
+    "magnitude-sign",
+    "magnitude-sign-constant",
+    "magnitude-sign-chain",
+    "dorefa-1",
+    "dorefa-2",
+    "dorefa-4",
+    "dorefa-8",
+)
+
+
+def layer_fixtures():
+    return store_cases(layer_cases(), sampled=False)
+
+
+# Recipe and input bits. One-bit pixels only where the first layer's sums are whole numbers: equal patches of pixels make
+# ties in pooling, which floating-point sums need not keep.
+MODEL_RECIPES = {
+    "none": 8,
+    "bnn": 1,
+    "bwn": 4,
+    "xnor": 2,
+    "xnor-constant": 8,
+    "xnor-chain": 3,
+    "ternary": 4,
+    "dorefa-w1a1": 2,
+    "dorefa-w1a2": 8,
+    "dorefa-w2a2": 4,
+    "dorefa-w4a3": 2,
+}
+
+
+def model_fixtures():
+    """hardbit's own networks under every recipe: a training and an evaluation pass on five images, sampled."""
+    cases = []
+    for name in nets.MODELS:
+        for recipe, bits in MODEL_RECIPES.items():
+            layers = nets.model(name, recipe, bits)
+            case = Case(f"{name}/{recipe}", 200 + len(cases), layers, [28, 28, 1], 10, bits, 5, ["clipped"])
+            cases.append(case)
+    return store_cases(cases, sampled=True)
+
+
+MAKERS = {
+    "ops": op_fixtures,
+    "logits": logit_fixtures,
+    "gradients": gradient_fixtures,
+    "attacks": attack_fixtures,
+    "training": training_fixtures,
+    "layers": layer_fixtures,
+    "models": model_fixtures,
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     root = Path(__file__).resolve().parents[2]
     parser.add_argument("--out", type=Path, default=root / "test" / "fixtures")
-    parser.add_argument("--only", nargs="*", default=["ops", "logits", "gradients", "attacks", "training"])
+    parser.add_argument("--only", nargs="*", default=list(MAKERS))
     args = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    makers = {
-        "ops": op_fixtures,
-        "logits": logit_fixtures,
-        "gradients": gradient_fixtures,
-        "attacks": attack_fixtures,
-        "training": training_fixtures,
-    }
     for name in args.only:
         path = args.out / f"{name}.safetensors"
         metadata = {"generator": "scripts/reference/make_fixtures.py", "torch": torch.__version__}
-        write_safetensors(path, makers[name](), metadata)
+        made = MAKERS[name]()
+        tensors, more = made if isinstance(made, tuple) else (made, {})
+        write_safetensors(path, tensors, metadata | more)
         print(f"{path}: {path.stat().st_size} bytes")
 
 

@@ -1,71 +1,16 @@
 import { expect } from 'chai';
 import { batchNormEval, batchNormTrain } from '../../lib/ops/batch-norm.js';
 import { softmaxCrossEntropy } from '../../lib/ops/cross-entropy.js';
-import { binaryDense, dense, denseScale, scaleIntegers } from '../../lib/ops/dense.js';
+import { binaryDense, dense } from '../../lib/ops/dense.js';
 import { codesToFloat, discretize } from '../../lib/ops/discretize.js';
 import { relu, reshape } from '../../lib/ops/elementwise.js';
-import { packSigns, type SignGradient, sign } from '../../lib/ops/sign.js';
-import { Tape, type Variable, variable } from '../../lib/ops/tape.js';
+import { signWeights } from '../../lib/ops/quantize-weights.js';
+import { productScale, type QuantizedOperand, scaleProduct } from '../../lib/ops/quantized-weights.js';
+import { packSigns } from '../../lib/ops/sign.js';
+import { Tape, variable } from '../../lib/ops/tape.js';
 import { scope } from '../../lib/tensor/scope.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
-
-/** Central differences of Σ dy·f(x) in float64. */
-function finiteDifferences(
-  f: (x: Float64Array) => Float64Array,
-  x: Float32Array,
-  dy: Float32Array,
-  h = 1e-5,
-): Float64Array {
-  const at = Float64Array.from(x);
-  const value = (): number => f(at).reduce((sum, y, i) => sum + y * (dy[i] as number), 0);
-  return Float64Array.from(x, (x0, i) => {
-    at[i] = x0 + h;
-    const above = value();
-    at[i] = x0 - h;
-    const below = value();
-    at[i] = x0;
-    return (above - below) / (2 * h);
-  });
-}
-
-/** Deterministic numbers in (−1, 1), away from the kinks of relu and sign. */
-function numbers(count: number, seed: number): Float32Array {
-  let state = seed * 2654435761 + 12345;
-  return Float32Array.from({ length: count }, () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    const u = (state / 2 ** 32) * 2 - 1;
-    return Math.abs(u) < 0.01 ? 0.5 : u;
-  });
-}
-
-function f32(shape: readonly number[], data: Float32Array): Tensor {
-  return Tensor.from('f32', shape, data);
-}
-
-function near(actual: Float32Array, expected: ArrayLike<number>, tolerance: number, what: string): void {
-  expect(actual.length, what).to.equal(expected.length);
-  let scale = 1e-3;
-  for (let i = 0; i < expected.length; i++) scale = Math.max(scale, Math.abs(expected[i] as number));
-  for (let i = 0; i < expected.length; i++) {
-    const error = Math.abs((actual[i] as number) - (expected[i] as number)) / scale;
-    expect(error, `${what}[${i}]: ${actual[i]} against ${expected[i]}`).to.be.at.most(tolerance);
-  }
-}
-
-/** Gradients of Σ dy·op(inputs) by the tape. */
-function gradientsOf(
-  inputs: readonly Variable[],
-  op: (tape: Tape) => Variable,
-  dy: Float32Array,
-): Float32Array[] {
-  return scope(() => {
-    const tape = new Tape();
-    const output = op(tape);
-    return tape
-      .backward(output, f32(output.value.shape, dy), inputs)
-      .map((gradient) => gradient.toFloat32Array());
-  });
-}
+import { f32, finiteDifferences, gradientsOf, near, numbers } from './numeric.js';
 
 function multiply(x: Float64Array, w: ArrayLike<number>, n: number, k: number, m: number): Float64Array {
   const y = new Float64Array(n * m);
@@ -154,7 +99,7 @@ describe('gradients', () => {
       const [n, c] = [9, 19];
       const [x, gamma, beta, dy] = [numbers(n * c, 7), numbers(c, 8), numbers(c, 9), numbers(n * c, 10)];
       const integers = Int16Array.from(x, (v) => Math.round(v * 300));
-      for (const scale of [1, denseScale(2)]) {
+      for (const scale of [1, productScale(2, 1) as number]) {
         const whole = scale !== 1;
         const z = whole ? Float32Array.from(integers, (v) => v * scale) : x;
         const input = variable(whole ? Tensor.from('i16', [n, c], integers) : f32([n, c], x));
@@ -245,28 +190,6 @@ describe('gradients', () => {
     });
   });
 
-  it('sign: each surrogate is exactly what it says', () => {
-    scope(() => {
-      const x = Float32Array.from([-2, -1.0000001, -1, -0.5, -0, 0, 0.25, 1, 1.0000001, 3]);
-      const dy = numbers(x.length, 18);
-      const surrogates: Record<SignGradient, (x: number) => number> = {
-        clipped: (v) => (Math.abs(v) <= 1 ? 1 : 0),
-        identity: () => 1,
-        approx: (v) => (Math.abs(v) <= 1 ? 2 - 2 * Math.abs(v) : 0),
-        exact: () => 0,
-      };
-      for (const [name, surrogate] of Object.entries(surrogates)) {
-        const input = variable(f32([2, 5], x));
-        const [dx] = gradientsOf([input], (tape) => sign(tape, input, name as SignGradient), dy);
-        const expected = x.map((v, i) => Math.fround(Math.fround(dy[i]!) * Math.fround(surrogate(v))));
-        expect(
-          [...dx!].map((v) => v + 0),
-          name,
-        ).to.deep.equal([...expected].map((v) => v + 0));
-      }
-    });
-  });
-
   it('discretizer: identity passes the gradient, exact gives zeros, codes stand for code/(2^b − 1)', () => {
     scope(() => {
       const x = Float32Array.from([0, 0.16, 0.17, 0.5, 0.83, 0.84, 1]);
@@ -305,17 +228,17 @@ describe('gradients', () => {
         const value = bits === null ? packSigns(f32([n, k], real)) : Tensor.from('u8', [n, k], codes);
         const x = variable(value);
         const latent = variable(f32([m, k], w));
-        const product = binaryDense(new Tape(), x, bits, latent, packSigns(latent.value)).value;
+        const operand: QuantizedOperand = {
+          weights: signWeights(latent.value),
+          latent,
+          gradient: (dWeights) => dWeights,
+        };
+        const product = binaryDense(new Tape(), x, bits, operand).value;
         const whole = bits === null ? Float64Array.from(real) : Float64Array.from(codes);
         expect([...product.read()]).to.deep.equal([...multiply(whole, signs, n, k, m)]);
         const [dx, dw] = gradientsOf(
           [x, latent],
-          (tape) =>
-            scaleIntegers(
-              tape,
-              binaryDense(tape, x, bits, latent, packSigns(latent.value)),
-              denseScale(bits),
-            ),
+          (tape) => scaleProduct(tape, binaryDense(tape, x, bits, operand), productScale(bits, 1)),
           dy,
         );
         near(

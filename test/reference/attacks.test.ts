@@ -1,10 +1,16 @@
 import { expect } from 'chai';
 import { type AttackSpec, resolveAttack, runAttack } from '../../lib/attacks/registry.js';
-import { createModel, recipeNames } from '../../lib/models/registry.js';
+import { createModel } from '../../lib/models/registry.js';
 import { scope } from '../../lib/tensor/scope.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
 import { expectWithin, Fixture } from '../support/fixtures.js';
-import { networks, referenceImages, referenceLabels, referenceState } from '../support/reference-weights.js';
+import {
+  networks,
+  referenceImages,
+  referenceLabels,
+  referenceRecipes,
+  referenceState,
+} from '../support/reference-weights.js';
 
 const PIXELS = 784;
 
@@ -20,7 +26,7 @@ function attacksAt(epsilon: number): AttackSpec[] {
 describe('attacks without random start against PyTorch', () => {
   const fixture = new Fixture('attacks');
 
-  for (const recipe of recipeNames) {
+  for (const recipe of referenceRecipes) {
     for (const inputBits of [8, 4, 2, 1]) {
       const key = `${recipe}/${inputBits}`;
       const rows = fixture.integers(`${key}/rows`);

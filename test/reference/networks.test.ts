@@ -1,10 +1,17 @@
 import { expect } from 'chai';
-import { createModel, type Model, recipeNames } from '../../lib/models/registry.js';
+import { createModel, type Model } from '../../lib/models/registry.js';
 import { softmaxCrossEntropy } from '../../lib/ops/cross-entropy.js';
 import { scope } from '../../lib/tensor/scope.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
 import { expectClose, expectIdentical, expectWithin, Fixture } from '../support/fixtures.js';
-import { networks, referenceImages, referenceLabels, referenceState } from '../support/reference-weights.js';
+import {
+  networks,
+  type ReferenceRecipe,
+  referenceImages,
+  referenceLabels,
+  referenceRecipes,
+  referenceState,
+} from '../support/reference-weights.js';
 
 const PIXELS = 784;
 const bits = [8, 4, 2, 1];
@@ -13,11 +20,7 @@ function images(count: number): Tensor {
   return Tensor.from('f32', [count, 28, 28, 1], referenceImages(networks.full.images, count, PIXELS));
 }
 
-function withModel(
-  recipe: (typeof recipeNames)[number],
-  inputBits: number,
-  body: (model: Model) => void,
-): void {
+function withModel(recipe: ReferenceRecipe, inputBits: number, body: (model: Model) => void): void {
   using model = createModel('mnist-fcn', { inputBits, recipe, seed: 0 });
   model.loadState(referenceState(recipe, 'full'));
   scope(() => body(model));
@@ -27,7 +30,7 @@ describe('mnist-fcn against PyTorch', () => {
   const logits = new Fixture('logits');
   const gradients = new Fixture('gradients');
 
-  for (const recipe of recipeNames) {
+  for (const recipe of referenceRecipes) {
     for (const inputBits of bits) {
       const key = `${recipe}/${inputBits}`;
 

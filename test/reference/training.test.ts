@@ -1,4 +1,3 @@
-import { recipeNames } from '../../lib/models/registry.js';
 import { Model } from '../../lib/nn/model.js';
 import { softmaxCrossEntropy } from '../../lib/ops/cross-entropy.js';
 import { Tape, variable } from '../../lib/ops/tape.js';
@@ -12,6 +11,7 @@ import {
   networks,
   referenceImages,
   referenceLabels,
+  referenceRecipes,
   referenceSpec,
   referenceState,
 } from '../support/reference-weights.js';
@@ -28,7 +28,7 @@ describe('training steps against PyTorch', () => {
     return values.filter((_, i) => i % 199 === 0);
   }
 
-  for (const recipe of recipeNames) {
+  for (const recipe of referenceRecipes) {
     for (const [size, inputBits, batch] of [
       ['small', 2, 8],
       ['full', 8, 16],
@@ -62,7 +62,7 @@ describe('training steps against PyTorch', () => {
           scope(() => {
             const { images, labels } = makeBatch();
             const tape = new Tape();
-            const logits = model.forward(tape, variable(images, false), { mode: 'train' });
+            const logits = model.forward(tape, variable(images, false), { mode: 'train', seed: 0, step: 0 });
             const { losses, gradient } = softmaxCrossEntropy(logits.value, labels, 1 / batch);
             const gradients = tape.backward(
               logits,

@@ -5,10 +5,13 @@ import { decodeSafetensors, type SafetensorsEntry } from '../../lib/tensor/safet
 /** PyTorch's numbers, stored by scripts/reference/make_fixtures.py. */
 export class Fixture {
   readonly #tensors: ReadonlyMap<string, SafetensorsEntry>;
+  readonly metadata: Readonly<Record<string, string>>;
 
-  constructor(readonly name: 'ops' | 'logits' | 'gradients' | 'attacks' | 'training') {
+  constructor(readonly name: 'ops' | 'logits' | 'gradients' | 'attacks' | 'training' | 'layers' | 'models') {
     const url = new URL(`../fixtures/${name}.safetensors`, import.meta.url);
-    this.#tensors = decodeSafetensors(readFileSync(url), `${name}.safetensors`).tensors;
+    const { tensors, metadata } = decodeSafetensors(readFileSync(url), `${name}.safetensors`);
+    this.#tensors = tensors;
+    this.metadata = metadata;
   }
 
   get keys(): readonly string[] {

@@ -1,5 +1,5 @@
 import { mnistFcn } from '../../lib/models/mnist-fcn.js';
-import type { RecipeName } from '../../lib/models/registry.js';
+import { requireRecipe } from '../../lib/models/registry.js';
 import type { LayerSpec, ModelSpec } from '../../lib/nn/model.js';
 
 /**
@@ -20,12 +20,19 @@ function mix(value: number): number {
 
 function hashes(stream: number, count: number): Uint32Array {
   const base = mix(stream);
-  return Uint32Array.from({ length: count }, (_, i) => mix(base + i));
+  const result = new Uint32Array(count);
+  for (let i = 0; i < count; i++) result[i] = mix(base + i);
+  return result;
 }
 
-/** fp32(low + (high − low)·u/2^24); low and high are dyadic, so the sum is exact in double. */
-function uniform(stream: number, count: number, low: number, high: number): Float32Array {
-  return Float32Array.from(hashes(stream, count), (h) => low + ((high - low) * (h >>> 8)) / 2 ** 24);
+/** fp32(low + (high − low)·u/2^bits); low and high are dyadic, so the sum is exact in double. */
+export function uniform(stream: number, count: number, low: number, high: number, bits = 24): Float32Array {
+  const result = new Float32Array(count);
+  const numbers = hashes(stream, count);
+  for (let i = 0; i < count; i++) {
+    result[i] = low + ((high - low) * ((numbers[i] as number) >>> (32 - bits))) / 2 ** bits;
+  }
+  return result;
 }
 
 /** `count` rows of pixels in [0, 1]: even rows levels k/255, odd rows 24-bit fractions; exact zeros and ones in both. */
@@ -37,9 +44,13 @@ export function referenceImages(stream: number, count: number, pixels: number): 
   });
 }
 
-export function referenceLabels(stream: number, count: number): Int32Array {
-  return Int32Array.from(hashes(stream, count), (h) => h % 10);
+export function referenceLabels(stream: number, count: number, classes = 10): Int32Array {
+  return Int32Array.from(hashes(stream, count), (h) => h % classes);
 }
+
+/** The recipes whose weights stand below. */
+export const referenceRecipes = ['none', 'bnn'] as const;
+export type ReferenceRecipe = (typeof referenceRecipes)[number];
 
 /** Inputs, two hidden layers, classes. */
 type Sizes = readonly [number, number, number, number];
@@ -72,7 +83,7 @@ function weight(i: number, count: number, bound: number): Range {
 }
 
 /** The parameters in the order of their streams. */
-function layout(recipe: RecipeName, [a, b, c, d]: Sizes): Range[] {
+function layout(recipe: ReferenceRecipe, [a, b, c, d]: Sizes): Range[] {
   return recipe === 'none'
     ? [
         weight(1, b * a, 1 / 16),
@@ -95,7 +106,10 @@ function layout(recipe: RecipeName, [a, b, c, d]: Sizes): Range[] {
 const states = new Map<string, ReadonlyMap<string, Float32Array>>();
 
 /** All parameters and running statistics by path name. */
-export function referenceState(recipe: RecipeName, size: NetworkSize): ReadonlyMap<string, Float32Array> {
+export function referenceState(
+  recipe: ReferenceRecipe,
+  size: NetworkSize,
+): ReadonlyMap<string, Float32Array> {
   const { sizes, streams } = networks[size];
   const key = `${recipe}/${size}`;
   let state = states.get(key);
@@ -112,10 +126,10 @@ export function referenceState(recipe: RecipeName, size: NetworkSize): ReadonlyM
 }
 
 /** The description of mnist-fcn, with the layers' sizes replaced. */
-export function referenceSpec(recipe: RecipeName, inputBits: number, size: NetworkSize): ModelSpec {
+export function referenceSpec(recipe: ReferenceRecipe, inputBits: number, size: NetworkSize): ModelSpec {
   const { sizes, side } = networks[size];
   let dense = 0;
-  const layers = mnistFcn.layers(recipe, inputBits).map((layer): LayerSpec => {
+  const layers = mnistFcn.layers(requireRecipe(recipe), inputBits).map((layer): LayerSpec => {
     if (layer.type === 'dense') {
       dense += 1;
       return { ...layer, inputs: sizes[dense - 1] as number, outputs: sizes[dense] as number };

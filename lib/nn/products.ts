@@ -1,0 +1,115 @@
+import { HardbitError } from '../errors.js';
+import { binaryConv2d, conv2d } from '../ops/conv2d.js';
+import { binaryDense, dense } from '../ops/dense.js';
+import { productScale, type QuantizedWeights, scaleProduct } from '../ops/quantized-weights.js';
+import type { Tape, Variable } from '../ops/tape.js';
+import {
+  type Activation,
+  type ForwardContext,
+  type Layer,
+  type NamedTensor,
+  type Parameter,
+  type SpecOf,
+  toReal,
+} from './layer.js';
+import { filled, plainParameter, use, Weight } from './weight.js';
+
+/** The bits of an input that integer products take: null for ±1; undefined for inputs that they do not take. */
+function integerBits(x: Activation): number | null | undefined {
+  if (x.kind === 'codes') return x.bits;
+  return x.kind === 'signs' ? null : undefined;
+}
+
+/** The exact sums of a product with quantized weights: integers with one scale, or reals where each channel has its own. */
+function scaled(tape: Tape, sums: Variable, inputBits: number | null, weights: QuantizedWeights): Activation {
+  const scale = productScale(inputBits, weights.scale);
+  return typeof scale === 'number'
+    ? { kind: 'integers', variable: sums, scale }
+    : { kind: 'real', variable: scaleProduct(tape, sums, scale) };
+}
+
+/** What a dense and a convolutional layer share: weights, and a bias where they are f32. */
+abstract class Product implements Layer {
+  readonly parameters: readonly Parameter[];
+  readonly buffers: readonly NamedTensor[] = [];
+  protected readonly weight: Weight;
+  readonly #bias: Parameter | null;
+
+  constructor(
+    readonly spec: SpecOf<'dense'> | SpecOf<'conv2d'>,
+    shape: readonly number[],
+    seed: number,
+    stream: number,
+  ) {
+    this.weight = new Weight(`${spec.name}.weight`, shape, spec.weightQuantizer, seed, stream);
+    this.#bias = spec.bias ? plainParameter(`${spec.name}.bias`, filled(spec.outputs, 0)) : null;
+    this.parameters = this.#bias === null ? [this.weight.parameter] : [this.weight.parameter, this.#bias];
+  }
+
+  protected bias(context: ForwardContext): Variable | null {
+    return this.#bias === null ? null : use(this.#bias, context);
+  }
+
+  abstract forward(tape: Tape, x: Activation, context: ForwardContext): Activation;
+
+  invalidate(): void {
+    this.weight.invalidate();
+  }
+
+  dispose(): void {
+    this.weight.dispose();
+    this.#bias?.variable.value.dispose();
+  }
+}
+
+/**
+ * Fully connected layer, [N, K] → [N, M]. Quantized weights by codes or signs compute on integers, exactly, and leave the scale
+ * to the next layer where it is one number; any other combination computes in f32.
+ */
+export class Dense extends Product {
+  constructor(spec: SpecOf<'dense'>, seed: number, stream: number) {
+    super(spec, [spec.outputs, spec.inputs], seed, stream);
+  }
+
+  forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
+    const inputBits = integerBits(x);
+    if (this.weight.quantizer === null || inputBits === undefined) {
+      const weight = this.weight.real(tape, context);
+      return { kind: 'real', variable: dense(tape, toReal(tape, x), weight, this.bias(context)) };
+    }
+    const operand = this.weight.quantized(tape, context);
+    const sums = binaryDense(tape, x.variable, inputBits, operand);
+    if (context.mode === 'evaluate') context.onIntegers?.(this.spec.name, sums.value);
+    return scaled(tape, sums, inputBits, operand.weights);
+  }
+}
+
+/** Two-dimensional convolution, [N, H, W, C] → [N, OH, OW, M]; quantized as `Dense`. */
+export class Conv2d extends Product {
+  readonly #geometry: SpecOf<'conv2d'>;
+
+  constructor(spec: SpecOf<'conv2d'>, seed: number, stream: number) {
+    super(spec, [spec.outputs, ...spec.kernel, spec.inputs / spec.groups], seed, stream);
+    this.#geometry = spec;
+  }
+
+  forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
+    const { kernel, stride, dilation, padding, paddingValue, groups } = this.#geometry;
+    const window = { stride, dilation, padding, groups };
+    const inputBits = integerBits(x);
+    if (this.weight.quantizer === null || inputBits === undefined) {
+      if (paddingValue === 'one' && padding.some((width) => width > 0)) {
+        throw new HardbitError(
+          'ERR_HARDBIT_UNSUPPORTED',
+          `Convolution '${this.spec.name}' pads with ones, which only quantized weights on signs or codes can; use paddingValue 'zero'.`,
+        );
+      }
+      const weight = this.weight.real(tape, context);
+      return { kind: 'real', variable: conv2d(tape, toReal(tape, x), weight, this.bias(context), window) };
+    }
+    const operand = this.weight.quantized(tape, context);
+    const sums = binaryConv2d(tape, x.variable, inputBits, operand, { ...window, kernel, paddingValue });
+    if (context.mode === 'evaluate') context.onIntegers?.(this.spec.name, sums.value);
+    return scaled(tape, sums, inputBits, operand.weights);
+  }
+}
