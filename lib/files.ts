@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomFillSync } from 'node:crypto';
 import {
   accessSync,
   closeSync,
@@ -13,6 +13,7 @@ import {
   statSync,
   unlinkSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { HardbitError } from './errors.js';
@@ -145,6 +146,42 @@ export function requireWritable(path: string): void {
     unlinkSync(probe);
   } catch (error) {
     throw fileError('ERR_HARDBIT_WRITE', 'write', path, error);
+  }
+}
+
+/** Room on a disk that is kept until `release()`; calling it again does nothing. */
+export interface Reservation extends Disposable {
+  release(): void;
+}
+
+/**
+ * Sets room aside on the disk of `path`, for a file that is written there after long work: release it right before. It
+ * is a file without a name, so that nothing stays behind however the process ends. A device or pipe needs no room.
+ *
+ * @throws ERR_HARDBIT_WRITE where the disk has no such room
+ */
+export function reserveSpace(path: string, bytes: number): Reservation {
+  let file: number | undefined;
+  const release = (): void => {
+    if (file !== undefined) closeSync(file);
+    file = undefined;
+  };
+  try {
+    const existing = statSync(path, { throwIfNoEntry: false });
+    if (existing === undefined || existing.isFile()) {
+      const folder = dirname(existing === undefined ? path : realpathSync(path));
+      const unnamed = join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+      file = openSync(unnamed, 'wx');
+      unlinkSync(unnamed);
+      // Noise, which no file system stores in less room.
+      const noise = randomFillSync(new Uint8Array(Math.min(bytes, 1 << 20)));
+      for (let left = bytes; left > 0; ) left -= writeSync(file, noise, 0, Math.min(left, noise.length));
+      fsyncSync(file);
+    }
+    return { release, [Symbol.dispose]: release };
+  } catch (error) {
+    release();
+    throw fileError('ERR_HARDBIT_WRITE', 'set room aside for', path, error);
   }
 }
 

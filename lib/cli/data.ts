@@ -33,6 +33,10 @@ export function addData(program: Command): void {
           ]),
         ),
       );
+      print(
+        `\n${datasets.map((each) => `${each.name}: ${each.classNames.join(', ')}.`).join('\n')}\n` +
+          'idx:FOLDER: your own images, in a folder of IDX files.',
+      );
     }
   });
 
@@ -40,7 +44,7 @@ export function addData(program: Command): void {
     data
       .command('get')
       .description('Fetch a dataset where it is not here yet, and verify its files.')
-      .argument('<name>', 'dataset, e.g. mnist')
+      .argument('<name>', 'dataset: mnist, fashion-mnist, or idx:FOLDER')
       .addHelpText('after', '\nExample:\n  hardbit data get mnist'),
   ).action(async (name: string, { json }: { json?: boolean }) => {
     const { listDatasets, loadDataset } = await import('../data/registry.js');
@@ -57,7 +61,9 @@ export function addData(program: Command): void {
     );
     clearProgress();
     const { train, test, sha256 } = splits;
-    const path = (await listDatasets()).find((each) => each.name === name)?.path ?? null;
+    const path = name.startsWith('idx:')
+      ? name.slice('idx:'.length)
+      : ((await listDatasets()).find((each) => each.name === name)?.path ?? null);
     if (json === true) {
       printJson({
         name,
@@ -68,7 +74,9 @@ export function addData(program: Command): void {
         sha256,
       });
     } else {
-      print(`${name}: ${train.size} training and ${test.size} test images, verified, in ${path}.`);
+      // What a folder of one's own holds was published nowhere.
+      const verified = name.startsWith('idx:') ? '' : ', verified,';
+      print(`${name}: ${train.size} training and ${test.size} test images${verified} in ${path}.`);
     }
     train.dispose();
     test.dispose();

@@ -30,23 +30,21 @@ export interface Batch {
 
 /** First Philox stream of the order of examples; epoch e takes stream EPOCH_STREAM + e. */
 const EPOCH_STREAM = 0x2000_0000;
+/** First Philox stream of `drawIndex`; step s takes stream DRAW_STREAM + s. */
+const DRAW_STREAM = 0x3000_0000;
+
+/** Datasets whose tensors were checked: they cannot change their dtype or shape, and are not meant to be written to. */
+const checked = new WeakSet<Dataset>();
 
 /**
- * A dataset of the given tensors, which it then owns.
+ * Finds out, once a dataset, whether its tensors are what `Dataset` says: for objects made without `createDataset`.
  *
- * @param images f32 in [0, 1] or u8, [N, H, W, C]
- * @param labels i32 [N] in [0, classes)
- * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS where they do not fit each other or this description.
+ * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS where they are not
  */
-export function createDataset(name: string, classes: number, images: Tensor, labels: Tensor): Dataset {
-  const [size, height, width, channels] = images.shape;
-  if (
-    images.shape.length !== 4 ||
-    size === undefined ||
-    height === undefined ||
-    width === undefined ||
-    channels === undefined
-  ) {
+export function requireDataset(dataset: Dataset): void {
+  if (checked.has(dataset)) return;
+  const { name, classes, images, labels, size, imageShape } = dataset;
+  if (images.shape.length !== 4) {
     throw new HardbitError(
       'ERR_HARDBIT_SHAPE',
       `The images of '${name}' have shape [${images.shape.join(', ')}]; expected [N, H, W, C].`,
@@ -68,13 +66,39 @@ export function createDataset(name: string, classes: number, images: Tensor, lab
   if (labels.dtype !== 'i32') {
     throw new HardbitError('ERR_HARDBIT_DTYPE', `The labels of '${name}' are ${labels.dtype}; expected i32.`);
   }
-  if (labels.shape.length !== 1 || labels.rows !== size) {
+  if (labels.shape.length !== 1 || labels.rows !== images.rows) {
     throw new HardbitError(
       'ERR_HARDBIT_SHAPE',
-      `The labels of '${name}' have shape [${labels.shape.join(', ')}]; expected [${size}], one an image.`,
+      `The labels of '${name}' have shape [${labels.shape.join(', ')}]; expected [${images.rows}], one an image.`,
     );
   }
-  return {
+  const wrong = labels.toInt32Array().findIndex((label) => label < 0 || label >= classes);
+  if (wrong >= 0) {
+    throw new HardbitError(
+      'ERR_HARDBIT_LABELS',
+      `Label ${wrong} of '${name}' is ${labels.toInt32Array()[wrong]}; expected 0 to ${classes - 1}.`,
+    );
+  }
+  if (size !== images.rows || imageShape.some((length, i) => length !== images.shape[i + 1])) {
+    throw new HardbitError(
+      'ERR_HARDBIT_SHAPE',
+      `'${name}' is said to hold ${size} images [${imageShape.join(', ')}], but its tensor is [${images.shape.join(', ')}].`,
+    );
+  }
+  checked.add(dataset);
+}
+
+/**
+ * A dataset of the given tensors, which it then owns.
+ *
+ * @param images f32 in [0, 1] or u8, [N, H, W, C]
+ * @param labels i32 [N] in [0, classes)
+ * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS where they do not fit each other
+ * or this description.
+ */
+export function createDataset(name: string, classes: number, images: Tensor, labels: Tensor): Dataset {
+  const [size = 1, height = 1, width = 1, channels = 1] = images.shape;
+  const dataset: Dataset = {
     name,
     classes,
     imageShape: [height, width, channels],
@@ -86,6 +110,26 @@ export function createDataset(name: string, classes: number, images: Tensor, lab
       labels.dispose();
     },
   };
+  requireDataset(dataset);
+  return dataset;
+}
+
+/** Rows [begin, end) as a dataset that shares memory; what was checked in the whole holds in its part. */
+function part(dataset: Dataset, begin: number, end: number): Dataset {
+  const images = dataset.images.slice(begin, end);
+  const labels = dataset.labels.slice(begin, end);
+  const rows: Dataset = {
+    ...dataset,
+    images,
+    labels,
+    size: end - begin,
+    dispose() {
+      images.dispose();
+      labels.dispose();
+    },
+  };
+  if (checked.has(dataset)) checked.add(rows);
+  return rows;
 }
 
 /**
@@ -101,7 +145,29 @@ export function takeFirst(dataset: Dataset, n: number): Dataset {
       `Cannot take the first ${n} examples of '${dataset.name}'; expected a whole number from 1 to ${dataset.size}.`,
     );
   }
-  return createDataset(dataset.name, dataset.classes, dataset.images.slice(0, n), dataset.labels.slice(0, n));
+  return part(dataset, 0, n);
+}
+
+/**
+ * Splits off the last ⌈fraction·N⌉ examples, in the dataset's order, for validation. Both parts share its memory; any of
+ * the three may be disposed of first.
+ *
+ * @param fraction above 0 and below 1, such that two examples stay for training
+ * @throws ERR_HARDBIT_ARGUMENT for another fraction.
+ */
+export function splitLast(
+  dataset: Dataset,
+  fraction: number,
+): { readonly train: Dataset; readonly validation: Dataset } {
+  const count = Math.ceil(fraction * dataset.size);
+  if (!(fraction > 0 && fraction < 1) || dataset.size - count < 2) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `The validation split is ${fraction} of ${dataset.size} examples; expected a fraction above 0 and below 1 that leaves at least two for training.`,
+    );
+  }
+  const begin = dataset.size - count;
+  return { train: part(dataset, 0, begin), validation: part(dataset, begin, dataset.size) };
 }
 
 /**
@@ -147,4 +213,18 @@ export function shuffledBatch(dataset: Dataset, order: Tensor, begin: number, en
  */
 export function epochOrder(dataset: Dataset, seed: number, epoch: number): Tensor {
   return new Tensor(native().permutation(dataset.size, seed, EPOCH_STREAM + epoch));
+}
+
+/**
+ * A uniform draw from 0 … count − 1 by (seed, step), the same on every machine and thread count. No value is more
+ * likely than another by more than 2^−32.
+ *
+ * @param seed integer in [0, 2^53)
+ * @param step integer in [0, 2^30)
+ */
+export function drawIndex(count: number, seed: number, step: number): number {
+  return scope(() => {
+    const [bits = 0] = new Tensor(native().randomIntegers(1, seed, DRAW_STREAM + step)).toInt32Array();
+    return Math.floor(((bits >>> 0) / 2 ** 32) * count);
+  });
 }

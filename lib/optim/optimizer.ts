@@ -1,7 +1,8 @@
-import { HardbitError } from '../errors.js';
-import { adamStep, sgdStep } from '../ops/optimize.js';
+import { HardbitError, requireName } from '../errors.js';
+import { adamStep, bopStep, sgdStep } from '../ops/optimize.js';
+import { packSigns, unpackSigns } from '../ops/sign.js';
 import type { Variable } from '../ops/tape.js';
-import { keep } from '../tensor/scope.js';
+import { keep, scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** Adam (Kingma & Ba 2015) with decoupled weight decay. */
@@ -23,12 +24,26 @@ export interface SgdOptions {
   readonly weightDecay: number;
 }
 
-export type OptimizerSpec = AdamOptions | SgdOptions;
+/**
+ * Bop (Helwegen et al. 2019): binary weights have no latent values but are ±1 themselves, and flip where a moving average
+ * of their gradients asks for it clearly enough. All other parameters take Adam's steps.
+ */
+export interface BopOptions {
+  readonly name: 'bop';
+  /** γ: weight of the newest gradient in the moving average. */
+  readonly gamma: number;
+  /** τ: a weight w flips where w·m > τ. */
+  readonly threshold: number;
+  /** For batch norm, biases and real weights; a schedule acts on its learning rate alone. */
+  readonly other: AdamOptions;
+}
 
-export const optimizerNames = ['adam', 'sgd'] as const;
+export type OptimizerSpec = AdamOptions | SgdOptions | BopOptions;
+
+export const optimizerNames = ['adam', 'sgd', 'bop'] as const;
 
 function requireRange(what: string, value: number, low: number, high: number): void {
-  if (!(value >= low && value <= high)) {
+  if (!(typeof value === 'number' && value >= low && value <= high)) {
     throw new HardbitError(
       'ERR_HARDBIT_ARGUMENT',
       `${what} is ${value}; expected a number from ${low} to ${high}.`,
@@ -67,8 +82,65 @@ export function sgd(options: Partial<Omit<SgdOptions, 'name'>> = {}): SgdOptions
   };
   requireRange('learningRate', spec.learningRate, 0, 1e3);
   requireRange('momentum', spec.momentum, 0, 0.999999);
+  if (typeof spec.nesterov !== 'boolean') {
+    throw new HardbitError('ERR_HARDBIT_ARGUMENT', `nesterov is ${spec.nesterov}; expected true or false.`);
+  }
   requireRange('weightDecay', spec.weightDecay, 0, 1e3);
   return spec;
+}
+
+/** Bop; defaults of the paper's CIFAR-10 experiments: γ 1e−4, τ 1e−8, Adam with its defaults for the rest. */
+export function bop(
+  options: Partial<Omit<BopOptions, 'name' | 'other'>> & { readonly other?: Partial<AdamOptions> } = {},
+): BopOptions {
+  const { name: _name, ...other } = options.other ?? {};
+  const spec: BopOptions = { name: 'bop', gamma: 1e-4, threshold: 1e-8, ...options, other: adam(other) };
+  requireRange('gamma', spec.gamma, 0, 1);
+  requireRange('threshold', spec.threshold, 0, 1e3);
+  return spec;
+}
+
+/** The settings of each optimizer besides its name. */
+const settings: Readonly<Record<OptimizerSpec['name'], readonly string[]>> = {
+  adam: ['learningRate', 'beta1', 'beta2', 'epsilon', 'weightDecay'],
+  sgd: ['learningRate', 'momentum', 'nesterov', 'weightDecay'],
+  bop: ['gamma', 'threshold', 'other'],
+};
+
+/**
+ * An optimizer from its name, or its name and some of its settings, as they stand in a configuration file.
+ *
+ * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown optimizer or setting; ERR_HARDBIT_ARGUMENT for a value out of range
+ */
+export function resolveOptimizer(
+  optimizer: string | { readonly name?: unknown; readonly [setting: string]: unknown },
+): OptimizerSpec {
+  const { name: given, ...options } = typeof optimizer === 'string' ? { name: optimizer } : optimizer;
+  const name = requireName('optimizer', String(given), optimizerNames);
+  for (const key of Object.keys(options)) {
+    requireName(`setting of the optimizer ${name}:`, key, settings[name]);
+  }
+  switch (name) {
+    case 'adam':
+      return adam(options);
+    case 'sgd':
+      return sgd(options);
+    case 'bop': {
+      const { other = {}, ...own } = options as { readonly other?: unknown };
+      if (typeof other !== 'object' || other === null || Array.isArray(other)) {
+        throw new HardbitError(
+          'ERR_HARDBIT_ARGUMENT',
+          `other of the optimizer bop is ${JSON.stringify(other)}; expected settings of adam.`,
+        );
+      }
+      return bop({ ...own, other: resolveOptimizer({ ...other, name: 'adam' }) as AdamOptions });
+    }
+  }
+}
+
+/** Overwrites an f32 tensor by its signs, sign(0) = +1. */
+export function takeSigns(value: Tensor): void {
+  scope(() => value.write(unpackSigns(packSigns(value)).read()));
 }
 
 /** What an optimizer needs to know of a parameter. */
@@ -77,7 +149,22 @@ export interface Trainable {
   readonly variable: Variable;
   /** Clip to [−clip, clip] after each step; 0: never. */
   readonly clip: number;
+  /** Weight decay applies. */
   readonly decay: boolean;
+  /** The network computes with the sign alone. */
+  readonly binary: boolean;
+}
+
+/** The tensors that a parameter's steps need to remember. */
+function slotKinds(spec: OptimizerSpec, { binary }: Trainable): readonly string[] {
+  switch (spec.name) {
+    case 'adam':
+      return ['first', 'second'];
+    case 'sgd':
+      return spec.momentum > 0 ? ['velocity'] : [];
+    case 'bop':
+      return binary ? ['mean'] : ['first', 'second'];
+  }
 }
 
 /** The state of one training: moments by parameter, and the number of steps made. */
@@ -85,14 +172,28 @@ export class Optimizer {
   readonly #slots: ReadonlyMap<string, Tensor>;
   #steps = 0;
 
+  /**
+   * Under `bop`, sets the binary parameters to their signs.
+   *
+   * @throws ERR_HARDBIT_ARGUMENT for `bop` without a binary parameter
+   */
   constructor(
     readonly spec: OptimizerSpec,
     readonly parameters: readonly Trainable[],
   ) {
-    const kinds = spec.name === 'adam' ? ['first', 'second'] : spec.momentum > 0 ? ['velocity'] : [];
+    if (spec.name === 'bop') {
+      const binary = parameters.filter((parameter) => parameter.binary);
+      if (binary.length === 0) {
+        throw new HardbitError(
+          'ERR_HARDBIT_ARGUMENT',
+          'The optimizer bop flips binary weights, and this network has none; use adam or sgd, or a binary recipe such as bnn.',
+        );
+      }
+      for (const { variable } of binary) takeSigns(variable.value);
+    }
     this.#slots = new Map(
       parameters.flatMap((parameter) =>
-        kinds.map(
+        slotKinds(spec, parameter).map(
           (kind) =>
             [`${kind}.${parameter.name}`, keep(Tensor.from('f32', parameter.variable.value.shape))] as const,
         ),
@@ -123,32 +224,39 @@ export class Optimizer {
    */
   step(gradients: readonly Tensor[], rateFactor: number): void {
     this.#steps += 1;
+    for (const [i, parameter] of this.parameters.entries()) {
+      this.#update(parameter, gradients[i] as Tensor, rateFactor);
+    }
+  }
+
+  #update(parameter: Trainable, gradient: Tensor, rateFactor: number): void {
+    const { value } = parameter.variable;
     const { spec } = this;
-    this.parameters.forEach((parameter, i) => {
-      const { value } = parameter.variable;
-      const gradient = gradients[i] as Tensor;
-      const shared = {
-        learningRate: spec.learningRate * rateFactor,
-        weightDecay: parameter.decay ? spec.weightDecay : 0,
-        clip: parameter.clip,
-      };
-      if (spec.name === 'adam') {
-        adamStep(value, gradient, this.#slot('first', parameter), this.#slot('second', parameter), {
-          ...shared,
-          beta1: spec.beta1,
-          beta2: spec.beta2,
-          epsilon: spec.epsilon,
-          step: this.#steps,
-        });
-      } else {
-        const velocity = spec.momentum > 0 ? this.#slot('velocity', parameter) : null;
-        sgdStep(value, gradient, velocity, {
-          ...shared,
-          momentum: spec.momentum,
-          nesterov: spec.nesterov,
-        });
-      }
-    });
+    if (spec.name === 'bop' && parameter.binary) {
+      const { gamma, threshold } = spec;
+      bopStep(value, gradient, this.#slot('mean', parameter), { gamma, threshold });
+      return;
+    }
+    const real = spec.name === 'bop' ? spec.other : spec;
+    const shared = {
+      learningRate: real.learningRate * rateFactor,
+      weightDecay: parameter.decay ? real.weightDecay : 0,
+      clip: parameter.clip,
+    };
+    if (real.name === 'adam') {
+      const { beta1, beta2, epsilon } = real;
+      adamStep(value, gradient, this.#slot('first', parameter), this.#slot('second', parameter), {
+        ...shared,
+        beta1,
+        beta2,
+        epsilon,
+        step: this.#steps,
+      });
+    } else {
+      const { momentum, nesterov } = real;
+      const velocity = momentum > 0 ? this.#slot('velocity', parameter) : null;
+      sgdStep(value, gradient, velocity, { ...shared, momentum, nesterov });
+    }
   }
 
   dispose(): void {

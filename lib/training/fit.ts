@@ -1,27 +1,51 @@
 import { setImmediate } from 'node:timers/promises';
-import { type Dataset, epochOrder, shuffledBatch, toFloatImages } from '../data/dataset.js';
-import { HardbitError, requireName, throwIfAborted } from '../errors.js';
+import { type Dataset, epochOrder, requireDataset } from '../data/dataset.js';
+import { Prefetcher } from '../data/prefetch.js';
+import { HardbitError, isHardbitError, throwIfAborted } from '../errors.js';
 import { sha256 } from '../files.js';
 import type { Model } from '../nn/model.js';
-import { adam, type OptimizerSpec } from '../optim/optimizer.js';
-import { rateFactor, type Schedule, scheduleNames } from '../optim/schedule.js';
+import { MovingAverage, requireDecay } from '../optim/average.js';
+import { FlipCounter } from '../optim/flips.js';
+import { adam, type OptimizerSpec, takeSigns } from '../optim/optimizer.js';
+import { rateFactor, resolveSchedule, type Schedule, type ScheduleSpec } from '../optim/schedule.js';
 import { scope } from '../tensor/scope.js';
-import { type AdversarialOptions, adversarialBatch, resolveAdversarial } from './adversarial.js';
-import { type EpochRecord, type Position, readCheckpoint, writeCheckpoint } from './checkpoint.js';
+import type { Tensor } from '../tensor/tensor.js';
+import {
+  type AdversarialOptions,
+  type AdversarialTraining,
+  adversarialBatch,
+  describeAdversarial,
+  resolveAdversarial,
+} from './adversarial.js';
+import {
+  type EpochRecord,
+  type Position,
+  readCheckpoint,
+  type TrainingState,
+  writeCheckpoint,
+} from './checkpoint.js';
+import {
+  type EarlyStopping,
+  type EarlyStoppingOptions,
+  judge,
+  resolveEarlyStopping,
+} from './early-stopping.js';
 import { Trainer } from './step.js';
+import { type Validation, validate } from './validation.js';
 
-export type { AdversarialOptions } from './adversarial.js';
+export type { AdversarialOptions, AdversarialSource } from './adversarial.js';
 export type { EpochRecord } from './checkpoint.js';
+export type { EarlyStoppingOptions } from './early-stopping.js';
 
 export interface FitOptions {
   readonly epochs: number;
   /** Examples a step, at least 2. */
   readonly batchSize: number;
-  /** Fixes the order of the examples and the attacks' draws; integer in [0, 2^53). */
+  /** Fixes the order of the examples, the attacks' draws and what dropout drops; integer in [0, 2^53). */
   readonly seed: number;
   /** Adam with its defaults, unless given. */
   readonly optimizer?: OptimizerSpec | undefined;
-  /** Learning rate over the whole training; 'constant' unless given. */
+  /** Learning rate over the whole training, by name or with settings; 'constant' unless given. */
   readonly schedule?: Schedule | undefined;
   readonly adversarial?: AdversarialOptions | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -29,6 +53,15 @@ export interface FitOptions {
   readonly onProgress?: ((progress: FitProgress) => void) | undefined;
   /** Measured after every epoch. */
   readonly validation?: Dataset | undefined;
+  /** Ends the training where `validation` no longer becomes better; the best epoch's network stays. */
+  readonly earlyStopping?: EarlyStoppingOptions | undefined;
+  /**
+   * Keeps an exponential moving average of parameters and buffers, `decay` in [0, 1): it is what `validation` measures, and
+   * the trained network.
+   */
+  readonly average?: { readonly decay: number } | undefined;
+  /** Records, by quantized parameter, how many weights change their sign in a step. */
+  readonly flipRatio?: boolean | undefined;
   /** Where the training's whole state is kept: every `everySteps` steps and when it is aborted. */
   readonly checkpoint?: { readonly path: string; readonly everySteps: number } | undefined;
   /** Go on from the checkpoint, where there is one; the result equals an uninterrupted run's. */
@@ -52,6 +85,10 @@ export interface FitProgress {
 
 export interface FitResult {
   readonly history: readonly EpochRecord[];
+  /** The epoch, from 1, whose network was kept by early stopping; null without it. */
+  readonly bestEpoch: number | null;
+  /** Early stopping ended the training before its last epoch. */
+  readonly stoppedEarly: boolean;
   /** Wall time of this call. */
   readonly seconds: number;
 }
@@ -79,157 +116,271 @@ function batches(size: number, batchSize: number): readonly (readonly [number, n
   return ranges;
 }
 
-/** Accuracy of `model` on all of `data`, in evaluation mode; yields between batches. */
-async function accuracyOn(model: Model, data: Dataset, signal: AbortSignal | undefined): Promise<number> {
-  let correct = 0;
-  for (let begin = 0; begin < data.size; begin += 1000) {
-    throwIfAborted(signal);
-    correct += scope(() => {
-      const end = Math.min(data.size, begin + 1000);
-      const predictions = model.predict(toFloatImages(data.images.slice(begin, end))).toInt32Array();
-      const labels = data.labels.slice(begin, end).toInt32Array();
-      return predictions.reduce((sum, prediction, i) => sum + (prediction === labels[i] ? 1 : 0), 0);
-    });
-    await setImmediate();
-  }
-  return correct / data.size;
-}
-
-/**
- * Trains `model` in place on the mean cross-entropy. Equal options, data and thread count give bit-identical
- * weights, with or without an interruption between.
- *
- * @throws ERR_HARDBIT_ARGUMENT, ERR_HARDBIT_SHAPE for options or data that do not fit; ERR_HARDBIT_ABORTED when
- * `signal` fires, after writing the checkpoint where one is asked for; ERR_HARDBIT_RESUME where the checkpoint
- * belongs to another training.
- */
-export async function fit(model: Model, data: Dataset, options: FitOptions): Promise<FitResult> {
-  const started = performance.now();
-  const optimizer = options.optimizer ?? adam();
-  const schedule = requireName('schedule', options.schedule ?? 'constant', scheduleNames);
-  const adversarial = options.adversarial === undefined ? null : resolveAdversarial(options.adversarial);
-  requireCount('epochs', options.epochs, 1);
-  requireCount('batchSize', options.batchSize, 2);
-  requireCount('seed', options.seed, 0);
-  if (options.checkpoint !== undefined)
-    requireCount('checkpoint.everySteps', options.checkpoint.everySteps, 1);
-  if (options.resume === true && options.checkpoint === undefined) {
-    throw new HardbitError(
-      'ERR_HARDBIT_ARGUMENT',
-      'resume needs a checkpoint to resume from: give checkpoint.path.',
-    );
-  }
+function requireFitting(model: Model, data: Dataset): void {
+  requireDataset(data);
   if (data.imageShape.some((size, i) => size !== model.inputShape[i]) || data.classes > model.classes) {
     throw new HardbitError(
       'ERR_HARDBIT_SHAPE',
       `Dataset '${data.name}' has images [${data.imageShape.join(', ')}] of ${data.classes} classes; model '${model.spec.model}' expects [${model.inputShape.join(', ')}] and ${model.classes} classes.`,
     );
   }
-  requireCount('The number of training examples', data.size, 2);
+}
 
+/** A training with everything decided. */
+interface Plan {
+  readonly optimizer: OptimizerSpec;
+  readonly schedule: ScheduleSpec;
+  readonly adversarial: AdversarialTraining | null;
+  readonly earlyStopping: EarlyStopping | null;
+  readonly averageDecay: number | null;
+  /** Of an epoch's order, one a step. */
+  readonly ranges: readonly (readonly [number, number])[];
+  /** Of everything that decides the result: only equal trainings may continue each other. */
+  readonly run: string;
+}
+
+function planFit(model: Model, data: Dataset, options: FitOptions): Plan {
+  const { epochs, batchSize, seed, validation, checkpoint } = options;
+  requireCount('epochs', epochs, 1);
+  requireCount('batchSize', batchSize, 2);
+  requireCount('seed', seed, 0);
+  if (checkpoint !== undefined) requireCount('checkpoint.everySteps', checkpoint.everySteps, 1);
+  if (options.resume === true && checkpoint === undefined) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      'resume needs a checkpoint to resume from: give checkpoint.path.',
+    );
+  }
+  requireFitting(model, data);
+  requireCount('The number of training examples', data.size, 2);
+  if (validation !== undefined) {
+    requireFitting(model, validation);
+    requireCount('The number of validation examples', validation.size, 1);
+  }
+  const optimizer = options.optimizer ?? adam();
+  const schedule = resolveSchedule(options.schedule ?? 'constant');
+  const adversarial =
+    options.adversarial === undefined ? null : resolveAdversarial(options.adversarial, model);
+  const earlyStopping =
+    options.earlyStopping === undefined
+      ? null
+      : resolveEarlyStopping(options.earlyStopping, validation !== undefined);
+  const averageDecay = options.average === undefined ? null : requireDecay(options.average.decay);
+  const ranges = batches(data.size, batchSize);
+  const steps = epochs * ranges.length;
+  if ('warmUpSteps' in schedule && schedule.warmUpSteps >= steps) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `The schedule ${schedule.name} warms up for ${schedule.warmUpSteps} steps, but this training has ${steps}; expected fewer.`,
+    );
+  }
   const run = sha256(
     Buffer.from(
       JSON.stringify({
         spec: model.spec,
         modelSeed: model.seed,
         data: [data.name, data.size],
-        epochs: options.epochs,
-        batchSize: options.batchSize,
-        seed: options.seed,
+        epochs,
+        batchSize,
+        seed,
         optimizer,
         schedule,
-        adversarial,
-        validation:
-          options.validation === undefined ? null : [options.validation.name, options.validation.size],
+        adversarial: adversarial === null ? null : describeAdversarial(adversarial),
+        validation: validation === undefined ? null : [validation.name, validation.size],
+        earlyStopping,
+        averageDecay,
+        flipRatio: options.flipRatio ?? false,
       }),
     ),
   );
-  const trainer = new Trainer(model, optimizer);
-  try {
-    const ranges = batches(data.size, options.batchSize);
-    const { checkpoint } = options;
-    let position: Position = { run, epoch: 0, step: 0, lossSum: 0, correct: 0, seen: 0, history: [] };
-    if (options.resume === true && checkpoint !== undefined) {
-      position = readCheckpoint(checkpoint.path, model, trainer.optimizer, run) ?? position;
-    }
-    const save = (): void => {
-      if (checkpoint !== undefined) writeCheckpoint(checkpoint.path, model, trainer.optimizer, position);
-    };
+  return { optimizer, schedule, adversarial, earlyStopping, averageDecay, ranges, run };
+}
 
-    while (position.epoch < options.epochs) {
-      const { epoch } = position;
-      const order = epochOrder(data, options.seed, epoch);
-      try {
-        for (let { step } = position; step < ranges.length; step++) {
-          if (options.signal?.aborted) {
-            save();
-            throwIfAborted(options.signal);
-          }
-          const [begin, end] = ranges[step] as readonly [number, number];
-          const result = scope(() => {
-            const batch = shuffledBatch(data, order, begin, end);
-            const images =
-              adversarial === null
-                ? batch.images
-                : adversarialBatch(
-                    model,
-                    adversarial,
-                    batch.images,
-                    batch.labels,
-                    options.seed,
-                    epoch * data.size + begin,
-                  );
-            const factor = rateFactor(schedule, epoch * ranges.length + step, options.epochs * ranges.length);
-            return trainer.step(images, batch.labels, factor);
-          });
-          position = {
-            ...position,
-            step: step + 1,
-            lossSum: position.lossSum + result.lossSum,
-            correct: position.correct + result.correct,
-            seen: position.seen + (end - begin),
-          };
-          if (!Number.isFinite(position.lossSum)) {
-            throw new HardbitError(
-              'ERR_HARDBIT_ARGUMENT',
-              `The loss became ${position.lossSum} in epoch ${epoch + 1}, step ${step + 1}; try a smaller learning rate.`,
-            );
-          }
-          options.onProgress?.({
-            epoch: epoch + 1,
-            epochs: options.epochs,
-            step: step + 1,
-            steps: ranges.length,
-            loss: position.lossSum / position.seen,
-            accuracy: position.correct / position.seen,
-            secondsElapsed: (performance.now() - started) / 1000,
-          });
-          if (checkpoint !== undefined && (step + 1) % checkpoint.everySteps === 0) save();
-          await setImmediate();
-        }
-      } finally {
-        order.dispose();
-      }
-      const record: EpochRecord = {
-        epoch: epoch + 1,
-        loss: position.lossSum / position.seen,
-        accuracy: position.correct / position.seen,
-        ...(options.validation === undefined
-          ? {}
-          : { validationAccuracy: await accuracyOn(model, options.validation, options.signal) }),
-      };
-      position = {
-        run,
-        epoch: epoch + 1,
-        step: 0,
-        lossSum: 0,
-        correct: 0,
-        seen: 0,
-        history: [...position.history, record],
-      };
+/** Parameters, latent ones where quantized, and buffers. */
+function tensorsOf(model: Model): { readonly name: string; readonly value: Tensor }[] {
+  return [
+    ...model.parameters.map(({ name, variable }) => ({ name, value: variable.value })),
+    ...model.buffers.map(({ name, value }) => ({ name, value })),
+  ];
+}
+
+/** Measures the network that would result if training ended here: the averaged one where there is an average. */
+async function measure(
+  { model, average }: TrainingState,
+  data: Dataset,
+  signal: AbortSignal | undefined,
+): Promise<Validation> {
+  if (average === null) return validate(model, data, signal);
+  const latent = new Map([...model.state()].map(([name, { values }]) => [name, values]));
+  model.loadState(average.values());
+  try {
+    return await validate(model, data, signal);
+  } finally {
+    model.loadState(latent);
+  }
+}
+
+/**
+ * Trains `model` in place on the mean cross-entropy. Equal options, data and thread count give bit-identical
+ * weights, with or without an interruption between.
+ *
+ * @throws ERR_HARDBIT_ARGUMENT, ERR_HARDBIT_UNKNOWN_NAME, ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS,
+ * ERR_HARDBIT_LABELS for options or data that do not fit; ERR_HARDBIT_ABORTED when `signal` fires, after writing the
+ * checkpoint where one is asked for; ERR_HARDBIT_RESUME where the checkpoint belongs to another training.
+ */
+export async function fit(model: Model, data: Dataset, options: FitOptions): Promise<FitResult> {
+  const started = performance.now();
+  const plan = planFit(model, data, options);
+  const { adversarial, earlyStopping, ranges, run } = plan;
+  const { checkpoint, epochs, seed, signal, validation } = options;
+  const trainer = new Trainer(model, plan.optimizer, seed);
+  const state: TrainingState = {
+    model,
+    optimizer: trainer.optimizer,
+    average: plan.averageDecay === null ? null : new MovingAverage(tensorsOf(model), plan.averageDecay),
+    best: null,
+  };
+  const { average } = state;
+  let flips: FlipCounter | null = null;
+  let position: Position = {
+    run,
+    epoch: 0,
+    step: 0,
+    lossSum: 0,
+    correct: 0,
+    seen: 0,
+    flips: {},
+    history: [],
+  };
+  const save = (): void => {
+    if (checkpoint !== undefined) writeCheckpoint(checkpoint.path, state, position);
+  };
+
+  /** One step on a batch of rows [begin, end) of the epoch's order. */
+  const trainOn = (images: Tensor, labels: Tensor, begin: number): void => {
+    const { epoch, step } = position;
+    const made = trainer.optimizer.steps;
+    const { lossSum, correct, rows } = scope(() => {
+      const batch =
+        adversarial === null
+          ? { images, labels }
+          : adversarialBatch(model, adversarial, images, labels, {
+              seed,
+              step: made,
+              firstRow: epoch * data.size + begin,
+            });
+      const factor = rateFactor(plan.schedule, made, epochs * ranges.length, epochs);
+      return { ...trainer.step(batch.images, batch.labels, factor), rows: batch.images.rows };
+    });
+    average?.update(made === 0);
+    position = {
+      ...position,
+      step: step + 1,
+      lossSum: position.lossSum + lossSum,
+      correct: position.correct + correct,
+      seen: position.seen + rows,
+      flips: flips === null ? position.flips : flips.add(position.flips),
+    };
+    if (!Number.isFinite(position.lossSum)) {
+      throw new HardbitError(
+        'ERR_HARDBIT_ARGUMENT',
+        `The loss became ${position.lossSum} in epoch ${epoch + 1}, step ${step + 1}; try a smaller learning rate.`,
+      );
     }
-    return { history: position.history, seconds: (performance.now() - started) / 1000 };
+  };
+
+  /** What is left of the epoch that `position` stands in. */
+  const trainEpoch = async (): Promise<void> => {
+    const order = epochOrder(data, seed, position.epoch);
+    const left = ranges.slice(position.step);
+    const prefetcher = new Prefetcher(data, order, left);
+    try {
+      for (const [begin] of left) {
+        if (signal?.aborted) {
+          save();
+          throwIfAborted(signal);
+        }
+        const batch = await prefetcher.next();
+        if (batch === null) break;
+        try {
+          trainOn(batch.images, batch.labels, begin);
+        } finally {
+          for (const tensor of [batch.images, batch.labels, batch.indices]) tensor.dispose();
+        }
+        const { epoch, step } = position;
+        options.onProgress?.({
+          epoch: epoch + 1,
+          epochs,
+          step,
+          steps: ranges.length,
+          loss: position.lossSum / position.seen,
+          accuracy: position.correct / position.seen,
+          secondsElapsed: (performance.now() - started) / 1000,
+        });
+        if (checkpoint !== undefined && step % checkpoint.everySteps === 0) save();
+        await setImmediate();
+      }
+    } finally {
+      await prefetcher.close();
+      order.dispose();
+    }
+  };
+
+  /** The record of the finished epoch; `position` moves on to the next one. */
+  const closeEpoch = async (): Promise<void> => {
+    let measured: Validation | null = null;
+    try {
+      measured = validation === undefined ? null : await measure(state, validation, signal);
+    } catch (error) {
+      if (isHardbitError(error) && error.code === 'ERR_HARDBIT_ABORTED') save();
+      throw error;
+    }
+    const record: EpochRecord = {
+      epoch: position.epoch + 1,
+      loss: position.lossSum / position.seen,
+      accuracy: position.correct / position.seen,
+      ...(measured === null ? {} : { validationLoss: measured.loss, validationAccuracy: measured.accuracy }),
+      ...(flips === null ? {} : { flipRatio: flips.ratios(position.flips, ranges.length) }),
+    };
+    const history = [...position.history, record];
+    if (earlyStopping !== null && judge(earlyStopping, history).bestEpoch === record.epoch) {
+      state.best =
+        average?.values() ?? new Map([...model.state()].map(([name, { values }]) => [name, values]));
+    }
+    position = { run, epoch: record.epoch, step: 0, lossSum: 0, correct: 0, seen: 0, flips: {}, history };
+  };
+
+  const verdict = () =>
+    earlyStopping === null ? { bestEpoch: null, stop: false } : judge(earlyStopping, position.history);
+
+  try {
+    if (options.resume === true && checkpoint !== undefined) {
+      position = readCheckpoint(checkpoint.path, state, run) ?? position;
+    }
+    if (options.flipRatio === true) {
+      const quantized = model.parameters.filter(({ quantizer }) => quantizer !== null);
+      flips = new FlipCounter(quantized.map(({ name, variable }) => ({ name, value: variable.value })));
+    }
+    while (position.epoch < epochs && !verdict().stop) {
+      await trainEpoch();
+      await closeEpoch();
+    }
+    const final = state.best ?? average?.values();
+    if (final !== undefined) model.loadState(final);
+    if (plan.optimizer.name === 'bop') {
+      // Averages of ±1 are not ±1; the network computes with their signs alone.
+      for (const { binary, variable } of model.parameters) if (binary) takeSigns(variable.value);
+      model.invalidate();
+    }
+    return {
+      history: position.history,
+      bestEpoch: verdict().bestEpoch,
+      stoppedEarly: position.epoch < epochs,
+      seconds: (performance.now() - started) / 1000,
+    };
   } finally {
     trainer.dispose();
+    average?.dispose();
+    flips?.dispose();
   }
 }

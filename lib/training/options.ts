@@ -1,3 +1,5 @@
-// What commands and studies need to know of optimizers, so that they need not reach past this room.
-export { adam, type OptimizerSpec, optimizerNames, sgd } from '../optim/optimizer.js';
-export { type Schedule, scheduleNames } from '../optim/schedule.js';
+// What commands and studies need to know of training, so that they need not reach past this room.
+export { adam, bop, type OptimizerSpec, optimizerNames, resolveOptimizer, sgd } from '../optim/optimizer.js';
+export { resolveSchedule, type Schedule, type ScheduleSpec, scheduleNames } from '../optim/schedule.js';
+export { modelDigest } from './adversarial.js';
+export { stoppingMetrics } from './early-stopping.js';

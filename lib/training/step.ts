@@ -10,8 +10,8 @@ export interface StepResult {
   readonly correct: number;
 }
 
-/** Index of the largest logit, the first among equals. */
-function largest(logits: Float32Array, begin: number, end: number): number {
+/** Index of the largest of the logits [begin, end), the first among equals, from `begin`. */
+export function largest(logits: Float32Array, begin: number, end: number): number {
   let best = begin;
   for (let i = begin + 1; i < end; i++) if ((logits[i] as number) > (logits[best] as number)) best = i;
   return best - begin;
@@ -21,11 +21,17 @@ function largest(logits: Float32Array, begin: number, end: number): number {
 export class Trainer {
   readonly optimizer: Optimizer;
 
+  /**
+   * @param seed fixes what dropout drops; integer in [0, 2^53)
+   * @throws ERR_HARDBIT_ARGUMENT for `bop` on a network without binary weights
+   */
   constructor(
     readonly model: Model,
     spec: OptimizerSpec,
+    readonly seed = 0,
   ) {
     this.optimizer = new Optimizer(spec, model.parameters);
+    model.invalidate();
   }
 
   /**
@@ -35,8 +41,9 @@ export class Trainer {
    */
   step(images: Tensor, labels: Tensor, rateFactor = 1): StepResult {
     return scope(() => {
-      const { model } = this;
-      const { logits, losses, gradients } = model.trainingGradients(images, labels);
+      const { model, seed } = this;
+      const step = this.optimizer.steps;
+      const { logits, losses, gradients } = model.trainingGradients(images, labels, { seed, step });
       this.optimizer.step(gradients, rateFactor);
       model.invalidate();
       let lossSum = 0;
@@ -57,6 +64,9 @@ export class Trainer {
 }
 
 /** A trainer for training loops of one's own; `fit` is built on it. */
-export function createTrainer(model: Model, options: { readonly optimizer: OptimizerSpec }): Trainer {
-  return new Trainer(model, options.optimizer);
+export function createTrainer(
+  model: Model,
+  options: { readonly optimizer: OptimizerSpec; readonly seed?: number | undefined },
+): Trainer {
+  return new Trainer(model, options.optimizer, options.seed);
 }

@@ -33,6 +33,31 @@ describe('the YAML of a training', () => {
       checkpoint: 'c',
     });
     expect(parse('epsilon: 0.1')).to.deep.equal({ epsilon: 0.1 });
+    expect(
+      parse(
+        'dataset: idx:digits\noptimizer: {name: bop, gamma: 0.001, other: {learningRate: 0.01}}\n' +
+          'schedule:\n  name: step\n  everyEpochs: 2\n  factor: 0.5\nweightDecay: 0.1\nvalidationSplit: 0.1\n' +
+          'earlyStopping: 3\nearlyStoppingMetric: accuracy\nminDelta: 0.01\naverage: 0.99\nflipRatio: true\n' +
+          'adversarial: pgd\nsteps: 7\nstepSize: 2/255\nrandomStart: false\nsourceModel: [a, b]\n',
+      ),
+    ).to.deep.equal({
+      dataset: 'idx:digits',
+      optimizer: { name: 'bop', gamma: 0.001, other: { learningRate: 0.01 } },
+      schedule: { name: 'step', everyEpochs: 2, factor: 0.5 },
+      weightDecay: 0.1,
+      validationSplit: 0.1,
+      earlyStopping: 3,
+      earlyStoppingMetric: 'accuracy',
+      minDelta: 0.01,
+      average: 0.99,
+      flipRatio: true,
+      adversarial: 'pgd',
+      steps: 7,
+      stepSize: 2 / 255,
+      randomStart: false,
+      sourceModel: ['a', 'b'],
+    });
+    expect(parse('sourceModel: a')).to.deep.equal({ sourceModel: 'a' });
   });
 
   const wrong: readonly (readonly [string, string])[] = [
@@ -48,6 +73,19 @@ describe('the YAML of a training', () => {
     ['epsilon: -0.1', 'epsilon is -0.1'],
     ['mix: 0', 'expected a fraction above 0 and at most 1'],
     ['learningRate: .nan', 'expected a number above 0'],
+    [
+      'schedule: {name: step, factor: 2}',
+      'factor of the schedule step is 2; expected a number above 0 and at most 1.',
+    ],
+    ['schedule: 3', 'expected the name of a schedule, or its name and settings'],
+    ['seed: 1\noptimizer: {name: sgd, beta1: 1}', 'line 2, column 12: optimizer is'],
+    ['optimizer: {name: bop, gamma: 7}', 'gamma is 7; expected a number from 0 to 1'],
+    ['dataset: mnits', "did you mean 'mnist'"],
+    ['validationSplit: 1', 'expected a fraction above 0 and below 1'],
+    ['average: 1', 'expected a number from 0 up to, but below, 1'],
+    ['flipRatio: yes please', 'expected true or false'],
+    ['sourceModel: []', 'sourceModel is []'],
+    ['earlyStoppingMetric: los', "did you mean 'loss'"],
     ['epochs:', 'epochs is null: expected a whole number'],
     ['out: 3', 'out is 3: expected a path.'],
     ['epochs: 1\nepochs: 2', 'line 2, column 1: this is not YAML: Map keys must be unique'],

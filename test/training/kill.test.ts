@@ -8,11 +8,23 @@ import { expect } from 'chai';
 const child = fileURLToPath(new URL('../support/train-child.ts', import.meta.url));
 
 /** Runs a training; kills it `delay` ms after its first step, or lets it finish. */
-function run(dir: string, name: string, recipe: string, delay: number | null): Promise<number | null> {
+function run(
+  dir: string,
+  name: string,
+  recipe: readonly string[],
+  delay: number | null,
+): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const training = spawn(
       process.execPath,
-      ['--import', 'tsx', child, join(dir, `${name}.safetensors`), join(dir, `${name}.checkpoint`), recipe],
+      [
+        '--import',
+        'tsx',
+        child,
+        join(dir, `${name}.safetensors`),
+        join(dir, `${name}.checkpoint`),
+        ...recipe,
+      ],
       { stdio: ['ignore', 'pipe', 'inherit'] },
     );
     if (delay !== null) training.stdout.once('data', () => setTimeout(() => training.kill('SIGKILL'), delay));
@@ -23,8 +35,8 @@ function run(dir: string, name: string, recipe: string, delay: number | null): P
 }
 
 describe('a killed training', () => {
-  for (const recipe of ['none', 'bnn']) {
-    it(`killed at five random moments and resumed, gives the identical file (${recipe})`, async function () {
+  for (const recipe of [['none'], ['bnn'], ['bnn', 'all']]) {
+    it(`killed at five random moments and resumed, gives the identical file (${recipe.join(', ')})`, async function () {
       this.timeout(180_000);
       const dir = mkdtempSync(join(tmpdir(), 'hardbit-kill-'));
       try {
