@@ -1,6 +1,8 @@
 import { HardbitError } from '../errors.js';
-import { countFlippable, countInvalidPixels, perturbation } from '../ops/attack-step.js';
+import { countFlippable, countInvalidPixels, perturbation, rowDistances } from '../ops/attack-step.js';
+import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import type { Norm } from './options.js';
 
 /**
  * Checks a batch of images before it is attacked: f32 [N, H, W, C], N ≥ 1, every pixel in [0, 1].
@@ -45,16 +47,42 @@ export function requireLabels(labels: Tensor, rows: number): void {
   }
 }
 
+export interface Perturbation {
+  /** Σ|x′ − x| over all pixels of all images. */
+  readonly sum: number;
+  /** Largest |x′ − x| of a pixel. */
+  readonly max: number;
+  /** ‖x′ − x‖₂ of each image, f32. */
+  readonly distances: Float32Array;
+  /** What lies outside the ball: in L∞ pixels, in L2 pixels outside [0, 1] and images too far away. */
+  readonly outside: number;
+}
+
 /**
- * How far attacked images are from the clean ones (both f32 of one shape): Σ|x′ − x| and max |x′ − x| in units of
- * pixels in [0, 1], and the number of pixels outside the ball max(0, fl(x − ε)) … min(1, fl(x + ε)).
+ * How much farther than ε an image may be in L2: 2⁻²³·ε. Steps and starts stay within ε up to the rounding of double, and
+ * the distance is rounded to fp32 (by at most 2⁻²⁴ of it).
+ */
+export function l2Tolerance(epsilon: number): number {
+  return 2 ** -23 * epsilon;
+}
+
+/**
+ * How far attacked images are from the clean ones (both f32 [N, …] of one shape), in units of pixels in [0, 1], and what is
+ * outside the ball: in L∞ max(0, fl(x − ε)) … min(1, fl(x + ε)) a pixel, exactly; in L2 [0, 1] a pixel, exactly, and
+ * ‖x′ − x‖₂ ≤ ε + `l2Tolerance` an image. A NaN is outside.
  */
 export function measurePerturbation(
   adversarial: Tensor,
   images: Tensor,
   epsilon: number,
-): { readonly sum: number; readonly max: number; readonly outside: number } {
-  return perturbation(adversarial, images, epsilon);
+  norm: Norm = 'linf',
+): Perturbation {
+  const distances = scope(() => rowDistances(adversarial, images).toFloat32Array());
+  if (norm === 'linf') return { ...perturbation(adversarial, images, epsilon), distances };
+  const { sum, max, outside } = perturbation(adversarial, images, 1);
+  const limit = epsilon + l2Tolerance(epsilon);
+  const far = distances.filter((distance) => !(distance <= limit)).length;
+  return { sum, max, distances, outside: outside + far };
 }
 
 /** Number of pixels whose code of `inputBits` bits can change inside the ball; images f32 in [0, 1]. */

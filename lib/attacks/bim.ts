@@ -1,13 +1,14 @@
 import type { Tensor } from '../tensor/tensor.js';
 import type { Attackable } from './attackable.js';
-import { type AttackResult, iterate } from './iterate.js';
+import { type AttackSteps, iterate } from './iterate.js';
 import {
   type AttackContext,
   type AttackOptions,
-  defaultStepSize,
+  type Norm,
   requireEpsilon,
   requireFlag,
-  requireSize,
+  requireNorm,
+  requireStepSize,
   requireSteps,
 } from './options.js';
 
@@ -15,29 +16,34 @@ import {
 export interface BimSpec {
   readonly name: 'bim';
   readonly epsilon: number;
+  readonly norm?: Norm;
   readonly steps: number;
   readonly stepSize: number;
+  readonly earlyStop?: boolean;
   readonly targeted?: boolean;
 }
 
-export const bimOptions = ['epsilon', 'steps', 'stepSize', 'targeted'] as const;
+export const bimOptions = ['epsilon', 'norm', 'steps', 'stepSize', 'earlyStop', 'targeted'] as const;
 
-/** Checks and completes the options: 10 steps of 2.5·ε/steps, untargeted. */
+/** Checks and completes the options: L∞, 10 steps of 2.5·ε/steps, all of them, untargeted. */
 export function resolveBim(options: AttackOptions): BimSpec {
-  const epsilon = requireEpsilon(options.epsilon);
+  const norm = requireNorm(options.norm);
+  const epsilon = requireEpsilon(options.epsilon, norm);
   const steps = requireSteps(options.steps ?? 10);
   return {
     name: 'bim',
     epsilon,
+    norm,
     steps,
-    stepSize: requireSize('stepSize', options.stepSize ?? defaultStepSize(epsilon, steps), 1),
+    stepSize: requireStepSize(options.stepSize, epsilon, steps, norm),
+    earlyStop: requireFlag('earlyStop', options.earlyStop ?? false),
     targeted: requireFlag('targeted', options.targeted ?? false),
   };
 }
 
 /**
  * Basic iterative method, I-FGSM (Kurakin et al. 2017): x ← P(x + stepSize·sign(∇J(x))), `steps` times from the image
- * itself, P the projection to the ball.
+ * itself, P the projection to the ball; in L2 x ← P(x + stepSize·∇J(x)/‖∇J(x)‖₂).
  *
  * @param images f32 [N, H, W, C] in [0, 1]; labels i32 [N]
  */
@@ -47,14 +53,14 @@ export function bim(
   images: Tensor,
   labels: Tensor,
   context: AttackContext,
-): AttackResult {
-  const { epsilon, steps, stepSize, targeted = false } = spec;
+): AttackSteps {
+  const { epsilon, norm = 'linf', steps, stepSize, earlyStop = false, targeted = false } = spec;
   const start = (origin: Tensor) => origin;
   return iterate(
     attackable,
     images,
     labels,
-    { epsilon, steps, stepSize, restarts: 1, targeted, start },
+    { epsilon, norm, steps, stepSize, restarts: 1, earlyStop, targeted, start },
     context.signal,
   );
 }

@@ -1,26 +1,36 @@
 import { HardbitError } from '../errors.js';
 
+/** How the size of a perturbation is measured: max |x′ − x| over pixels, or ‖x′ − x‖₂ of a whole image. */
+export const norms = ['linf', 'l2'] as const;
+export type Norm = (typeof norms)[number];
+
 /** The hyper-parameters an attack may have; which of them one has, and its defaults, stand in that attack's file. */
 export interface AttackOptions {
-  /** Radius of the L∞ ball, in [0, 1]: pixels are in [0, 1]. */
+  /** Radius of the ball; pixels are in [0, 1]. `linf`: in [0, 1]; `l2`: in (0, √(H·W·C)]. */
   readonly epsilon: number;
+  /** 'linf' by default. */
+  readonly norm?: Norm | undefined;
   readonly steps?: number | undefined;
-  /** Size of each step, in [0, 1]. */
+  /** Size of each step in the attack's norm; `linf`: in [0, 1]; `l2`: at least 0. */
   readonly stepSize?: number | undefined;
   /** Size of R+FGSM's random step, in [0, epsilon]. */
   readonly alpha?: number | undefined;
   readonly randomStart?: boolean | undefined;
   readonly restarts?: number | undefined;
+  /** An example stops where it is misclassified (targeted: classified as its target) and keeps that image. */
+  readonly earlyStop?: boolean | undefined;
   /** The given labels are the classes to reach: the attack descends on their loss. */
   readonly targeted?: boolean | undefined;
 }
 
 /** What every attack's result depends on besides its hyper-parameters. */
 export interface AttackContext {
-  /** Integer in [0, 2^53). Random draws depend on (seed, restart, firstRow + i) alone. */
+  /** Integer in [0, 2^53). Random draws depend on (seed, restart, number of the row in the dataset) alone. */
   readonly seed: number;
   /** Number of the batch's row 0 in the dataset, so that splitting into batches changes no draw; 0 by default. */
   readonly firstRow?: number;
+  /** The number of each row in the dataset where they do not follow one another; in place of `firstRow`. */
+  readonly rows?: readonly number[] | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -28,8 +38,24 @@ function invalid(message: string): HardbitError {
   return new HardbitError('ERR_HARDBIT_ARGUMENT', message);
 }
 
-/** An ε in [0, 1]. @throws ERR_HARDBIT_ARGUMENT */
-export function requireEpsilon(epsilon: number): number {
+/** A norm by name, 'linf' where none is given. @throws ERR_HARDBIT_ARGUMENT */
+export function requireNorm(norm: Norm = 'linf'): Norm {
+  if (!norms.includes(norm)) throw invalid(`norm is '${norm}'; expected ${norms.join(' or ')}.`);
+  return norm;
+}
+
+/**
+ * An ε in [0, 1]; in L2 one above 0, whose upper end depends on the images (`requireBall`).
+ *
+ * @throws ERR_HARDBIT_ARGUMENT
+ */
+export function requireEpsilon(epsilon: number, norm: Norm = 'linf'): number {
+  if (norm === 'l2') {
+    if (!(typeof epsilon === 'number' && epsilon > 0 && Number.isFinite(epsilon))) {
+      throw invalid(`epsilon is ${epsilon}; expected a number above 0 in L2, such as 0.5 or 2.`);
+    }
+    return epsilon;
+  }
   if (typeof epsilon === 'number' && epsilon > 1) {
     const level = Number.isInteger(epsilon) && epsilon <= 255 ? epsilon : 8;
     throw invalid(
@@ -41,6 +67,21 @@ export function requireEpsilon(epsilon: number): number {
     throw invalid(`epsilon is ${epsilon}; expected a number in [0, 1], such as 0.1 or 8/255.`);
   }
   return epsilon;
+}
+
+/**
+ * Checks an L2 radius against the images: at most √(H·W·C), the distance of a black and a white one.
+ *
+ * @throws ERR_HARDBIT_ARGUMENT
+ */
+export function requireBall(epsilon: number, norm: Norm, inputShape: readonly number[]): void {
+  const largest = Math.sqrt(inputShape.reduce((product, size) => product * size, 1));
+  if (norm === 'l2' && epsilon > largest) {
+    throw invalid(
+      `epsilon is ${epsilon} in L2; expected at most √(${inputShape.join('·')}) = ${largest.toFixed(2)}, ` +
+        'the distance of a black and a white image.',
+    );
+  }
 }
 
 /** A number in [0, limit]. @throws ERR_HARDBIT_ARGUMENT */
@@ -71,9 +112,25 @@ export function requireFlag(name: string, value: boolean): boolean {
   return value;
 }
 
-/** 2.5·ε/steps (Madry et al. 2018), at most 1: a larger step reaches no further. */
-export function defaultStepSize(epsilon: number, steps: number): number {
-  return Math.min(1, (2.5 * epsilon) / steps);
+/**
+ * The step size given, or 2.5·ε/steps (Madry et al. 2018). In L∞ it is at most 1, and so is the default: a larger step
+ * reaches no further.
+ *
+ * @throws ERR_HARDBIT_ARGUMENT
+ */
+export function requireStepSize(
+  given: number | undefined,
+  epsilon: number,
+  steps: number,
+  norm: Norm,
+): number {
+  const usual = (2.5 * epsilon) / steps;
+  if (norm === 'linf') return requireSize('stepSize', given ?? Math.min(1, usual), 1);
+  const size = given ?? usual;
+  if (!(typeof size === 'number' && size >= 0 && Number.isFinite(size))) {
+    throw invalid(`stepSize is ${size}; expected a number of at least 0.`);
+  }
+  return size;
 }
 
 /** @throws ERR_HARDBIT_ARGUMENT for an option that the attack does not have. */
@@ -85,10 +142,22 @@ export function requireKnownOptions(attack: string, options: object, known: read
   }
 }
 
-/** @throws ERR_HARDBIT_ARGUMENT */
-export function requireContext(context: AttackContext): void {
+/**
+ * @param count number of images in the batch
+ * @throws ERR_HARDBIT_ARGUMENT
+ */
+export function requireContext(context: AttackContext, count: number): void {
   requireInteger('seed', context.seed, 0, Number.MAX_SAFE_INTEGER);
   requireInteger('firstRow', context.firstRow ?? 0, 0, 2 ** 32 - 1);
+  const { rows } = context;
+  if (rows === undefined) return;
+  if (rows.length !== count || context.firstRow !== undefined) {
+    throw invalid(
+      `rows has ${rows.length} numbers${context.firstRow === undefined ? '' : ' beside firstRow'}; ` +
+        `expected ${count}, one for each image, in place of firstRow.`,
+    );
+  }
+  for (const row of rows) requireInteger('rows', row, 0, 2 ** 32 - 1);
 }
 
 const decimal = String.raw`[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?`;
@@ -97,13 +166,28 @@ const fractionPattern = new RegExp(String.raw`^\s*(${decimal})\s*(?:/\s*(${decim
 /**
  * Reads an ε written as a number or a fraction: '0.1', '8/255'.
  *
- * @throws ERR_HARDBIT_ARGUMENT for other text and for values outside [0, 1].
+ * @throws ERR_HARDBIT_ARGUMENT for other text and for values outside [0, 1]; in L2 for values that are not above 0.
  */
-export function parseEpsilon(text: string): number {
+export function parseEpsilon(text: string, norm: Norm = 'linf'): number {
   const match = fractionPattern.exec(text);
   const value = match === null ? Number.NaN : Number(match[1]) / Number(match[2] ?? 1);
   if (!Number.isFinite(value)) {
-    throw invalid(`'${text}' is not an epsilon; expected a number in [0, 1] such as 0.1 or 8/255.`);
+    const range =
+      norm === 'l2' ? 'a number above 0 such as 0.5 or 2' : 'a number in [0, 1] such as 0.1 or 8/255';
+    throw invalid(`'${text}' is not an epsilon; expected ${range}.`);
   }
-  return requireEpsilon(value);
+  return requireEpsilon(value, norm);
+}
+
+/** Reads a step size, written as an ε is. @throws ERR_HARDBIT_ARGUMENT */
+export function parseStepSize(text: string, norm: Norm = 'linf'): number {
+  const match = fractionPattern.exec(text);
+  const value = match === null ? Number.NaN : Number(match[1]) / Number(match[2] ?? 1);
+  const limit = norm === 'l2' ? Number.MAX_VALUE : 1;
+  if (!(value >= 0 && value <= limit)) {
+    throw invalid(
+      `'${text}' is not a step size; expected a number ${norm === 'l2' ? 'of at least 0' : 'in [0, 1]'} such as 0.01 or 2/255.`,
+    );
+  }
+  return value;
 }

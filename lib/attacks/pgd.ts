@@ -1,35 +1,49 @@
 import { HardbitError } from '../errors.js';
-import { uniformStart } from '../ops/attack-step.js';
+import { uniformStart, uniformStartL2 } from '../ops/attack-step.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Attackable } from './attackable.js';
-import { type AttackResult, iterate } from './iterate.js';
+import { type AttackSteps, iterate } from './iterate.js';
 import {
   type AttackContext,
   type AttackOptions,
-  defaultStepSize,
+  type Norm,
   requireEpsilon,
   requireFlag,
   requireInteger,
-  requireSize,
+  requireNorm,
+  requireStepSize,
   requireSteps,
 } from './options.js';
+import { startRows } from './rows.js';
 
 /** See `pgd`. */
 export interface PgdSpec {
   readonly name: 'pgd';
   readonly epsilon: number;
+  readonly norm?: Norm;
   readonly steps: number;
   readonly stepSize: number;
   readonly randomStart: boolean;
   readonly restarts: number;
+  readonly earlyStop?: boolean;
   readonly targeted?: boolean;
 }
 
-export const pgdOptions = ['epsilon', 'steps', 'stepSize', 'randomStart', 'restarts', 'targeted'] as const;
+export const pgdOptions = [
+  'epsilon',
+  'norm',
+  'steps',
+  'stepSize',
+  'randomStart',
+  'restarts',
+  'earlyStop',
+  'targeted',
+] as const;
 
-/** Checks and completes the options: 20 steps of 2.5·ε/steps, random start, one restart, untargeted. */
+/** Checks and completes the options: L∞, 20 steps of 2.5·ε/steps, random start, one restart, no early stop, untargeted. */
 export function resolvePgd(options: AttackOptions): PgdSpec {
-  const epsilon = requireEpsilon(options.epsilon);
+  const norm = requireNorm(options.norm);
+  const epsilon = requireEpsilon(options.epsilon, norm);
   const steps = requireSteps(options.steps ?? 20);
   const randomStart = requireFlag('randomStart', options.randomStart ?? true);
   const restarts = requireInteger('restarts', options.restarts ?? 1, 1, 1_000_000);
@@ -42,18 +56,21 @@ export function resolvePgd(options: AttackOptions): PgdSpec {
   return {
     name: 'pgd',
     epsilon,
+    norm,
     steps,
-    stepSize: requireSize('stepSize', options.stepSize ?? defaultStepSize(epsilon, steps), 1),
+    stepSize: requireStepSize(options.stepSize, epsilon, steps, norm),
     randomStart,
     restarts,
+    earlyStop: requireFlag('earlyStop', options.earlyStop ?? false),
     targeted: requireFlag('targeted', options.targeted ?? false),
   };
 }
 
 /**
- * Projected gradient descent, L∞ (Madry et al. 2018): x ← P(x + stepSize·sign(∇J(x))), `steps` times from
- * P(x + U[−ε, ε)), or from x without the random start. Restart r draws from random stream r, so the first of several is
- * the run without restarts; of several, each example keeps its worst (see `iterate`).
+ * Projected gradient descent (Madry et al. 2018): x ← P(x + stepSize·sign(∇J(x))), `steps` times from P(x + U[−ε, ε)), or
+ * from x without the random start; in L2 x ← P(x + stepSize·∇J(x)/‖∇J(x)‖₂) from a uniform point of the L2 ball, clipped to
+ * [0, 1]. Restart r draws from random stream r, so the first of several is the run without restarts; of several, each
+ * example keeps its worst (see `iterate`).
  *
  * @param images f32 [N, H, W, C] in [0, 1]; labels i32 [N]
  */
@@ -63,10 +80,23 @@ export function pgd(
   images: Tensor,
   labels: Tensor,
   context: AttackContext,
-): AttackResult {
-  const { epsilon, steps, stepSize, randomStart, restarts, targeted = false } = spec;
-  const { seed, firstRow = 0, signal } = context;
+): AttackSteps {
+  const { epsilon, norm = 'linf', steps, stepSize, restarts, earlyStop = false, targeted = false } = spec;
+  const { seed, signal } = context;
   const start = (origin: Tensor, restart: number) =>
-    randomStart ? uniformStart(origin, epsilon, epsilon, { seed, stream: restart, firstRow }) : origin;
-  return iterate(attackable, images, labels, { epsilon, steps, stepSize, restarts, targeted, start }, signal);
+    spec.randomStart
+      ? startRows(origin, context, (part, firstRow) => {
+          const source = { seed, stream: restart, firstRow };
+          return norm === 'l2'
+            ? uniformStartL2(part, epsilon, source)
+            : uniformStart(part, epsilon, epsilon, source);
+        })
+      : origin;
+  return iterate(
+    attackable,
+    images,
+    labels,
+    { epsilon, norm, steps, stepSize, restarts, earlyStop, targeted, start },
+    signal,
+  );
 }

@@ -1,5 +1,9 @@
 import type { Command } from 'commander';
-import { figuresOf, modeText } from './evaluate.js';
+import type { WhiteBoxEvaluation } from '../evaluation/attack.js';
+import type { EvaluationProgress } from '../evaluation/batches.js';
+import type { WorstCaseEvaluation } from '../evaluation/worst-case.js';
+import type { Tensor } from '../tensor/tensor.js';
+import { epsilonText, figuresOf, modeText, worstCaseFigures } from './evaluate.js';
 import { interruptible } from './interrupt.js';
 import {
   type AttackFlags,
@@ -43,7 +47,10 @@ export function addAttack(program: Command): void {
           .option('--targets <file>', '.npy of integers, N: the class each image shall reach')
           .requiredOption('--attack <name>', 'fgsm, r-fgsm, bim or pgd')
           .requiredOption('--epsilon <size>', 'radius of the ball, as 0.1 or 8/255')
-          .option('--gradient <mode>', 'how to differentiate, as discretizer=identity,sign=clipped')
+          .option(
+            '--gradient <mode>',
+            'how to differentiate, as discretizer=identity,sign=clipped; or all useful modes, of which each image keeps its worst',
+          )
           .option('--seed <n>', 'of random starts', wholeNumber('--seed', 0), 0)
           .requiredOption('--out <file>', 'write the attacked images here: .npy of float32, N×H×W×C'),
       ).addHelpText(
@@ -53,20 +60,17 @@ export function addAttack(program: Command): void {
       ),
     ),
   ).action(async (path: string, flags: Flags) => {
-    const { parseEpsilon } = await import('../evaluation/attack-options.js');
     const { parseGradientMode } = await import('../evaluation/gradient-mode.js');
-    const spec = await attackFrom(
-      flags.attack,
-      parseEpsilon(flags.epsilon),
-      flags,
-      flags.targets === undefined ? undefined : true,
-    );
-    const gradient = flags.gradient === undefined ? {} : parseGradientMode(flags.gradient);
+    const targeted = flags.targets === undefined ? undefined : true;
+    const spec = await attackFrom(flags.attack, flags.epsilon, flags, targeted);
+    const gradient =
+      flags.gradient === undefined || flags.gradient === 'all' ? {} : parseGradientMode(flags.gradient);
     await requireDevice(flags.device);
     const { loadModel } = await import('../models/registry.js');
     const { createDataset } = await import('../data/dataset.js');
     const { encodeNpy, readImages, readLabels } = await import('../data/npy.js');
     const { evaluateAttack } = await import('../evaluation/attack.js');
+    const { evaluateWorstCase } = await import('../evaluation/worst-case.js');
     const { requireWritable, writeFileAtomic } = await import('../files.js');
     requireWritable(flags.out);
     using model = loadModel(path);
@@ -75,35 +79,78 @@ export function addAttack(program: Command): void {
     using targets =
       flags.targets === undefined ? null : readLabels(flags.targets, model.classes, images.rows);
     const data = createDataset(flags.images, model.classes, images, labels);
-    const { adversarial, ...evaluation } = await interruptible(
+    const common = {
+      seed: flags.seed,
+      keepAdversarial: true,
+      onProgress: ({ fraction }: EvaluationProgress) =>
+        progress(`${spec.name} ${bar(fraction)} of ${data.size} images`),
+    };
+    const attacked = await interruptible(
       'nothing was written; repeat the command to start again.',
-      (signal) =>
-        evaluateAttack(model, data, spec, {
+      async (signal): Promise<Attacked> => {
+        if (flags.gradient === 'all') {
+          const { adversarial, ...worst } = await evaluateWorstCase(model, data, [spec], {
+            ...common,
+            signal,
+          });
+          return { adversarial, json: worstCaseFigures(worst), text: worstText(worst) };
+        }
+        const { adversarial, ...evaluation } = await evaluateAttack(model, data, spec, {
+          ...common,
           gradient,
-          seed: flags.seed,
           signal,
           targets: targets ?? undefined,
-          keepAdversarial: true,
-          onProgress: ({ done, total }) =>
-            progress(`${spec.name} ${bar(done / total)} ${done} of ${total} images`),
-        }),
+        });
+        return { adversarial, json: figuresOf(evaluation), text: evaluationText(evaluation) };
+      },
     );
     clearProgress();
-    if (adversarial !== undefined) {
+    const adversarial = attacked.adversarial as Tensor;
+    try {
       const pixels = adversarial.toFloat32Array();
       writeFileAtomic(flags.out, encodeNpy({ dtype: 'f32', shape: [...adversarial.shape], data: pixels }));
+    } finally {
       adversarial.dispose();
     }
-    if (flags.json === true) {
-      printJson({ model: path, out: flags.out, ...figuresOf(evaluation) });
-      return;
-    }
-    print(
-      `${flags.out}: ${evaluation.n} images attacked by ${spec.name} at ε = ${Number(spec.epsilon.toPrecision(4))}, ` +
-        `${modeText(evaluation.gradientMode)}, seed ${evaluation.seed}.\n` +
-        `Accuracy ${percent(evaluation.cleanAccuracy)} clean, ${percent(evaluation.adversarialAccuracy)} attacked: ` +
-        `adversarial loss ${fixed(100 * evaluation.adversarialLoss)} points.` +
-        (evaluation.targetSuccess === null ? '' : `\nTargets reached: ${percent(evaluation.targetSuccess)}.`),
-    );
+    if (flags.json === true) printJson({ model: path, out: flags.out, ...attacked.json });
+    else print(`${flags.out}: ${attacked.text}`);
   });
+}
+
+interface Attacked {
+  readonly adversarial: Tensor | undefined;
+  readonly json: Record<string, unknown>;
+  readonly text: string;
+}
+
+function accuracyText({
+  cleanAccuracy,
+  adversarialAccuracy,
+  adversarialLoss,
+}: Pick<WorstCaseEvaluation, 'cleanAccuracy' | 'adversarialAccuracy' | 'adversarialLoss'>): string {
+  return (
+    `${percent(cleanAccuracy)} clean, ${percent(adversarialAccuracy)} attacked: ` +
+    `adversarial loss ${fixed(100 * adversarialLoss)} points`
+  );
+}
+
+function evaluationText(evaluation: Omit<WhiteBoxEvaluation, 'adversarial'>): string {
+  const { attack, gradientMode, n, seed, targetSuccess } = evaluation;
+  return (
+    `${n} images attacked by ${attack.name} at ${epsilonText(evaluation)}, ${modeText(gradientMode)}, seed ${seed}.\n` +
+    `Accuracy ${accuracyText(evaluation)}.` +
+    (targetSuccess === null ? '' : `\nTargets reached: ${percent(targetSuccess)}.`)
+  );
+}
+
+function worstText(worst: Omit<WorstCaseEvaluation, 'adversarial'>): string {
+  const names = worst.attacks.map(({ name }) => name).join(', ');
+  const modes = worst.runs.map(
+    ({ evaluation }) => `  ${modeText(evaluation.gradientMode)}: ${accuracyText(evaluation)}`,
+  );
+  return [
+    `${worst.n} images attacked by ${names} at ${epsilonText(worst)}, seed ${worst.seed}, in every useful gradient mode.`,
+    ...modes,
+    `Worst, image by image: accuracy ${accuracyText(worst)}.`,
+  ].join('\n');
 }

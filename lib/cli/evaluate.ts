@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
-import type { AttackEvaluation } from '../evaluation/attack.js';
-import type { GradientMode } from '../models/registry.js';
+import type { AttackEvaluation, WhiteBoxEvaluation } from '../evaluation/attack.js';
+import type { WorstCaseEvaluation } from '../evaluation/worst-case.js';
+import type { GradientMode, Model } from '../models/registry.js';
 import { interruptible } from './interrupt.js';
 import {
   type AttackFlags,
@@ -25,9 +26,18 @@ interface Flags extends AttackFlags {
 }
 
 /** An evaluation without its per-example arrays. */
-export function figuresOf(evaluation: AttackEvaluation): Record<string, unknown> {
+export function figuresOf(evaluation: Omit<WhiteBoxEvaluation, 'adversarial'>): Record<string, unknown> {
   const { cleanCorrect: _clean, adversarialCorrect: _adversarial, ...figures } = evaluation;
   return figures;
+}
+
+/** A worst case without its per-example arrays, its runs as `figuresOf` gives them. */
+export function worstCaseFigures(worst: Omit<WorstCaseEvaluation, 'adversarial'>): Record<string, unknown> {
+  const { cleanCorrect: _clean, adversarialCorrect: _adversarial, runs, ...figures } = worst;
+  return {
+    ...figures,
+    runs: runs.map(({ evaluation, newlyFooled }) => ({ ...figuresOf(evaluation), newlyFooled })),
+  };
 }
 
 /** 'discretizer identity, sign clipped' */
@@ -35,13 +45,18 @@ export function modeText({ discretizer, sign }: AttackEvaluation['gradientMode']
   return `discretizer ${discretizer}${sign === null ? '' : `, sign ${sign}`}`;
 }
 
+/** 'ε = 0.1', 'ε = 2 (L2)' */
+export function epsilonText({ epsilon, norm }: Pick<AttackEvaluation, 'epsilon' | 'norm'>): string {
+  return `ε = ${Number(epsilon.toPrecision(4))}${norm === 'l2' ? ' (L2)' : ''}`;
+}
+
+/** The gradient modes that a flag asks for: 'all' those worth trying, else the one it spells out. */
 async function gradientsFrom(
-  text: string | undefined,
-  model: { readonly hasSign: boolean },
+  text: string,
+  model: Pick<Model, 'activationGradients'>,
 ): Promise<readonly Partial<GradientMode>[]> {
   const { gradientModesFor, parseGradientMode } = await import('../evaluation/gradient-mode.js');
-  if (text === 'all') return gradientModesFor(model);
-  return [text === undefined ? {} : parseGradientMode(text)];
+  return text === 'all' ? gradientModesFor(model) : [parseGradientMode(text)];
 }
 
 function checkFlags(flags: Flags, fail: (message: string) => Error): void {
@@ -49,9 +64,9 @@ function checkFlags(flags: Flags, fail: (message: string) => Error): void {
     throw fail('--attack needs --epsilon, e.g. --epsilon 0.1,0.2 or --epsilon 8/255.');
   }
   if (flags.attack !== undefined) return;
-  const given = (['epsilon', 'gradient', 'steps', 'stepSize', 'alpha', 'restarts'] as const).find(
-    (name) => flags[name] !== undefined,
-  );
+  const given = (
+    ['epsilon', 'gradient', 'norm', 'steps', 'stepSize', 'alpha', 'restarts', 'earlyStop'] as const
+  ).find((name) => flags[name] !== undefined);
   const name = given ?? (flags.randomStart ? undefined : 'no-random-start');
   if (name !== undefined) {
     const option = name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -72,7 +87,10 @@ export function addEvaluate(program: Command): void {
           .option('--dataset <name>', 'dataset', 'mnist')
           .option('--attack <name>', 'fgsm, r-fgsm, bim or pgd; clean accuracy alone without it')
           .option('--epsilon <list>', 'radius of the ball, as 0.1,0.2 or 8/255')
-          .option('--gradient <mode>', 'how to differentiate, as discretizer=identity,sign=clipped; or all')
+          .option(
+            '--gradient <mode>',
+            'how to differentiate, as discretizer=identity,sign=clipped (default: all useful modes and the worst of them)',
+          )
           .option('--limit <n>', 'the first n test images only', wholeNumber('--limit', 1))
           .option('--seed <n>', 'of random starts', wholeNumber('--seed', 0), 0),
       ).addHelpText(
@@ -84,20 +102,19 @@ export function addEvaluate(program: Command): void {
   ).action(async (path: string, flags: Flags) => {
     const { HardbitError } = await import('../errors.js');
     checkFlags(flags, (message) => new HardbitError('ERR_HARDBIT_ARGUMENT', message));
-    const { parseEpsilon } = await import('../evaluation/attack-options.js');
     const { attack, epsilon = '' } = flags;
     const specs =
       attack === undefined
         ? []
-        : await Promise.all(epsilon.split(',').map((text) => attackFrom(attack, parseEpsilon(text), flags)));
+        : await Promise.all(epsilon.split(',').map((text) => attackFrom(attack, text, flags)));
     await requireDevice(flags.device);
     const { loadDataset } = await import('../data/registry.js');
     const { takeFirst } = await import('../data/dataset.js');
     const { loadModel } = await import('../models/registry.js');
     const { evaluateClean } = await import('../evaluation/clean.js');
-    const { evaluateAttack } = await import('../evaluation/attack.js');
+    const { evaluateWorstCase } = await import('../evaluation/worst-case.js');
     using model = loadModel(path);
-    const gradients = await gradientsFrom(flags.gradient, model);
+    const gradients = await gradientsFrom(flags.gradient ?? 'all', model);
     await interruptible('nothing was kept; repeat the command to start again.', async (signal) => {
       const { train, test } = await loadDataset(flags.dataset, { signal });
       train.dispose();
@@ -105,21 +122,18 @@ export function addEvaluate(program: Command): void {
       test.dispose();
       try {
         const clean = await evaluateClean(model, data, { signal });
-        const attacks: AttackEvaluation[] = [];
+        const worst: WorstCaseEvaluation[] = [];
         for (const spec of specs) {
-          for (const gradient of gradients) {
-            const doing = `${spec.name} at ε = ${spec.epsilon}`;
-            attacks.push(
-              await evaluateAttack(model, data, spec, {
-                gradient,
-                seed: flags.seed,
-                signal,
-                cleanCorrect: clean.correct,
-                onProgress: ({ done, total }) =>
-                  progress(`${doing} ${bar(done / total)} ${done} of ${total} images`),
-              }),
-            );
-          }
+          worst.push(
+            await evaluateWorstCase(model, data, [spec], {
+              gradients,
+              seed: flags.seed,
+              signal,
+              cleanCorrect: clean.correct,
+              onProgress: ({ fraction }) =>
+                progress(`${spec.name} at ε = ${spec.epsilon} ${bar(fraction)} of ${data.size} images`),
+            }),
+          );
         }
         clearProgress();
         const { n, accuracy, loss } = clean;
@@ -128,12 +142,13 @@ export function addEvaluate(program: Command): void {
             model: path,
             dataset: flags.dataset,
             clean: { n, accuracy, loss },
-            attacks: attacks.map(figuresOf),
+            attacks: worst.flatMap(({ runs }) => runs.map(({ evaluation }) => figuresOf(evaluation))),
+            worst: worst.map(headlineOf),
           });
           return;
         }
         print(`Clean accuracy ${percent(accuracy)} on ${n} test images of ${flags.dataset}.`);
-        if (attacks.length > 0) print(`\n${evaluationTable(attacks)}`);
+        if (worst.length > 0) print(`\n${evaluationTable(worst)}`);
       } finally {
         data.dispose();
       }
@@ -141,25 +156,47 @@ export function addEvaluate(program: Command): void {
   });
 }
 
-function evaluationTable(attacks: readonly AttackEvaluation[]): string {
-  const first = attacks[0] as AttackEvaluation;
+/** What a worst case says beside its runs. */
+function headlineOf(worst: WorstCaseEvaluation): Record<string, unknown> {
+  const { runs, ...headline } = worstCaseFigures(worst);
+  return headline;
+}
+
+function evaluationTable(worst: readonly WorstCaseEvaluation[]): string {
+  const first = worst[0] as WorstCaseEvaluation;
   const head = [
     'attack',
-    'ε',
+    first.norm === 'l2' ? 'ε (L2)' : 'ε',
     'accuracy',
     'adversarial\nloss, points',
     'flippable\npixels',
     'zero\ngradients',
     'gradient mode',
   ];
-  const rows = attacks.map((each) => [
-    each.attack.name,
-    String(Number(each.epsilon.toPrecision(4))),
-    percent(each.adversarialAccuracy),
-    fixed(100 * each.adversarialLoss),
-    percent(each.flippableFraction),
-    each.zeroGradientFraction === null ? '' : percent(each.zeroGradientFraction),
-    modeText(each.gradientMode),
+  const epsilon = (each: { readonly epsilon: number }) => String(Number(each.epsilon.toPrecision(4)));
+  const rows = worst.flatMap((each) => [
+    ...each.runs.map(({ evaluation: run }) => [
+      run.attack.name,
+      epsilon(run),
+      percent(run.adversarialAccuracy),
+      fixed(100 * run.adversarialLoss),
+      run.flippableFraction === null ? '' : percent(run.flippableFraction),
+      percent(run.zeroGradientFraction),
+      modeText(run.gradientMode),
+    ]),
+    ...(each.runs.length > 1
+      ? [
+          [
+            each.attacks.map(({ name }) => name).join(', '),
+            epsilon(each),
+            percent(each.adversarialAccuracy),
+            fixed(100 * each.adversarialLoss),
+            '',
+            '',
+            'worst, image by image',
+          ],
+        ]
+      : []),
   ]);
   return `${table(head, rows)}\n\nWhite-box, n = ${first.n}, seed ${first.seed}.`;
 }

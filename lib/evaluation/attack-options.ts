@@ -5,6 +5,9 @@ export {
   type AttackSpec,
   attackNames,
   attackOptions,
+  type Norm,
+  norms,
   parseEpsilon,
+  parseStepSize,
   resolveAttack,
 } from '../attacks/registry.js';

@@ -4,13 +4,13 @@ import { requireInteger } from '../attacks/options.js';
 import { type Dataset, toFloatImages } from '../data/dataset.js';
 import { HardbitError, throwIfAborted } from '../errors.js';
 import type { Model } from '../models/registry.js';
-import { scope } from '../tensor/scope.js';
+import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 
 /** What an evaluation asks of a network. */
 export type EvaluatedModel = Pick<
   Model,
-  'inputShape' | 'classes' | 'inputBits' | 'hasSign' | 'logits' | 'predict' | 'attackable'
+  'inputShape' | 'classes' | 'inputBits' | 'activationGradients' | 'logits' | 'predict' | 'attackable'
 >;
 
 export interface EvaluationOptions {
@@ -18,8 +18,16 @@ export interface EvaluationOptions {
   readonly batchSize?: number | undefined;
   /** Looked at between batches and between attack steps. */
   readonly signal?: AbortSignal | undefined;
-  /** Called after each batch with the number of images done. */
-  readonly onProgress?: ((progress: { readonly done: number; readonly total: number }) => void) | undefined;
+  /** Called after each batch, and now and then during a long one. */
+  readonly onProgress?: ((progress: EvaluationProgress) => void) | undefined;
+}
+
+export interface EvaluationProgress {
+  /** Images finished. */
+  readonly done: number;
+  readonly total: number;
+  /** Of the whole work, in [0, 1]: it also counts the steps of an attack on images that are not finished. */
+  readonly fraction: number;
 }
 
 export interface EvaluationBatch {
@@ -36,15 +44,32 @@ export interface EvaluationBatch {
  * Calls `body` with each batch of the dataset in order, each in a scope of its own, and gives way to the event loop after
  * each one.
  *
- * @throws ERR_HARDBIT_ARGUMENT for an empty dataset or a bad batch size; ERR_HARDBIT_SHAPE, ERR_HARDBIT_PIXELS,
- * ERR_HARDBIT_LABELS for data that do not suit the model; ERR_HARDBIT_ABORTED
+ * @throws as `forEachBatchAsync`
  */
-export async function forEachBatch(
+export function forEachBatch(
   model: Pick<Model, 'inputShape'>,
   data: Dataset,
   options: EvaluationOptions,
   body: (batch: EvaluationBatch) => void,
 ): Promise<void> {
+  return forEachBatchAsync(model, data, options, async (batch) => scope(() => body(batch)));
+}
+
+/**
+ * Calls `body` with each batch of the dataset in order, and gives way to the event loop after each one. The batch is freed
+ * when the promise of `body` settles; what `body` makes is its own.
+ *
+ * @param body reports the fraction of its batch that is done by its second argument, where it takes long
+ * @throws ERR_HARDBIT_ARGUMENT for an empty dataset or a bad batch size; ERR_HARDBIT_SHAPE, ERR_HARDBIT_PIXELS,
+ * ERR_HARDBIT_LABELS for data that do not suit the model; ERR_HARDBIT_ABORTED
+ */
+export async function forEachBatchAsync(
+  model: Pick<Model, 'inputShape'>,
+  data: Dataset,
+  options: EvaluationOptions,
+  body: (batch: EvaluationBatch, onFraction: (ofBatch: number) => void) => Promise<void>,
+): Promise<void> {
+  const { signal, onProgress } = options;
   const total = data.size;
   if (total < 1) {
     throw new HardbitError(
@@ -55,14 +80,20 @@ export async function forEachBatch(
   const batchSize = requireInteger('batchSize', options.batchSize ?? 500, 1, 2 ** 31 - 1);
   requireLabels(data.labels, total);
   for (let begin = 0; begin < total; begin += batchSize) {
-    throwIfAborted(options.signal);
+    throwIfAborted(signal);
     const end = Math.min(total, begin + batchSize);
-    scope(() => {
-      const images = toFloatImages(data.images.slice(begin, end));
+    const images = keep(scope(() => toFloatImages(data.images.slice(begin, end))));
+    const labels = keep(data.labels.slice(begin, end));
+    try {
       requireImages(images, model.inputShape);
-      body({ images, labels: data.labels.slice(begin, end), begin, end });
-    });
-    options.onProgress?.({ done: end, total });
+      await body({ images, labels, begin, end }, (ofBatch) =>
+        onProgress?.({ done: begin, total, fraction: (begin + (end - begin) * ofBatch) / total }),
+      );
+    } finally {
+      images.dispose();
+      labels.dispose();
+    }
+    onProgress?.({ done: end, total, fraction: end / total });
     await nextTurn();
   }
 }

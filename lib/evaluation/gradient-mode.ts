@@ -1,7 +1,7 @@
 import { HardbitError, requireName } from '../errors.js';
 import { defaultGradientMode, type GradientMode, type Model } from '../models/registry.js';
 
-/** How the attacker differentiated, as it stands beside a figure; `sign` is null for a network without sign layers. */
+/** How the attacker differentiated, as it stands beside a figure; `sign` is null for a network without quantized activations. */
 export interface RecordedGradientMode {
   readonly discretizer: GradientMode['discretizer'];
   readonly sign: GradientMode['sign'] | null;
@@ -10,7 +10,7 @@ export interface RecordedGradientMode {
 /** The choices of each key; the compiler sees to it that none is missing. */
 const choices: { readonly [K in keyof GradientMode]: Readonly<Record<GradientMode[K], true>> } = {
   discretizer: { identity: true, exact: true },
-  sign: { clipped: true, identity: true, approx: true, exact: true },
+  sign: { clipped: true, identity: true, approx: true, swish: true, exact: true },
 };
 
 function parseChoice<K extends keyof GradientMode>(key: K, value: string): GradientMode[K] {
@@ -45,19 +45,21 @@ export function parseGradientMode(text: string): Partial<GradientMode> {
 
 /** The mode that an attack on `model` uses where `mode` is asked for, as it is recorded. */
 export function recordGradientMode(
-  model: Pick<Model, 'hasSign'>,
+  model: Pick<Model, 'activationGradients'>,
   mode: Partial<GradientMode> = {},
 ): RecordedGradientMode {
   const { discretizer, sign } = { ...defaultGradientMode, ...mode };
-  return { discretizer, sign: model.hasSign ? sign : null };
+  return { discretizer, sign: model.activationGradients.length > 0 ? sign : null };
 }
 
 /**
- * The gradient modes worth trying against a network; the worst is the one to report. Networks with sign layers: identity
- * through the discretizer with each useful surrogate of sign; others: identity through the discretizer. `exact` is not
- * among them: its gradient is zero, and it only shows masking.
+ * The gradient modes worth trying against a network; the worst is the one to report: identity through the discretizer, with
+ * each useful surrogate of the quantized activations where the network has some, its default first. `exact` is not among
+ * them: its gradient is zero, and it only shows masking.
  */
-export function gradientModesFor(model: Pick<Model, 'hasSign'>): readonly Partial<GradientMode>[] {
-  if (!model.hasSign) return [{ discretizer: 'identity' }];
-  return (['clipped', 'identity', 'approx'] as const).map((sign) => ({ discretizer: 'identity', sign }));
+export function gradientModesFor(
+  model: Pick<Model, 'activationGradients'>,
+): readonly Partial<GradientMode>[] {
+  if (model.activationGradients.length === 0) return [{ discretizer: 'identity' }];
+  return model.activationGradients.map((sign) => ({ discretizer: 'identity', sign }));
 }

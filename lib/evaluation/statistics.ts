@@ -47,3 +47,67 @@ export function pairedDifference(a: Uint8Array, b: Uint8Array): PairedDifference
   const half = Z * Math.sqrt(Math.max(0, variance) / n);
   return { difference, low: difference - half, high: difference + half, n };
 }
+
+export interface Interval {
+  /** correct / n. */
+  readonly accuracy: number;
+  /** Ends of the 95 % confidence interval, in [0, 1]. */
+  readonly low: number;
+  readonly high: number;
+  readonly n: number;
+}
+
+/**
+ * A single accuracy with Wilson's 95 % confidence interval (Wilson 1927), which keeps its coverage near 0 and 1, where
+ * attacked accuracies are: with p = correct/n and z = 1.96 its ends are
+ * (p + z²/2n ± z·√(p(1 − p)/n + z²/4n²)) / (1 + z²/n). It speaks of the images drawn, for this one network: not of what
+ * another training would have given.
+ *
+ * @param correct number of images classified as labelled, in [0, n]
+ * @throws ERR_HARDBIT_ARGUMENT where the two are not such whole numbers, n ≥ 1
+ */
+export function wilsonInterval(correct: number, n: number): Interval {
+  if (!(Number.isSafeInteger(n) && n >= 1 && Number.isSafeInteger(correct) && correct >= 0 && correct <= n)) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `An interval for ${correct} correct of ${n} was asked for; expected whole numbers, 0 ≤ correct ≤ n and n ≥ 1.`,
+    );
+  }
+  const accuracy = correct / n;
+  const z2 = Z * Z;
+  const centre = (accuracy + z2 / (2 * n)) / (1 + z2 / n);
+  const half = (Z * Math.sqrt((accuracy * (1 - accuracy)) / n + z2 / (4 * n * n))) / (1 + z2 / n);
+  return {
+    accuracy,
+    // With no error, or no success, the formula's end is the accuracy itself.
+    low: correct === 0 ? 0 : centre - half,
+    high: correct === n ? 1 : centre + half,
+    n,
+  };
+}
+
+export interface MeanAndDeviation {
+  readonly mean: number;
+  /** Sample standard deviation, s² = Σ(xᵢ − x̄)²/(n − 1); null for a single value, which has none. */
+  readonly deviation: number | null;
+  readonly n: number;
+}
+
+/**
+ * Mean and spread of a figure over repeated trainings, one value a seed.
+ *
+ * @throws ERR_HARDBIT_ARGUMENT without values, or where one is not a finite number
+ */
+export function meanAndDeviation(values: readonly number[]): MeanAndDeviation {
+  const n = values.length;
+  if (n === 0 || !values.every(Number.isFinite)) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `The mean of [${values.join(', ')}] was asked for; expected at least one number, all of them finite.`,
+    );
+  }
+  const mean = values.reduce((sum, value) => sum + value, 0) / n;
+  if (n === 1) return { mean, deviation: null, n };
+  const squares = values.reduce((sum, value) => sum + (value - mean) ** 2, 0);
+  return { mean, deviation: Math.sqrt(squares / (n - 1)), n };
+}

@@ -163,3 +163,54 @@ export function rowsOf(data: Float32Array, rows: number): Float32Array[] {
   const width = data.length / rows;
   return Array.from({ length: rows }, (_, i) => data.slice(i * width, (i + 1) * width));
 }
+
+/** The network computed row by row in double, so that what becomes of a row cannot depend on its batch. */
+export function rowwiseAttackable(model: Linear): Attackable {
+  const logits = (images: Tensor) => {
+    const rows = rowsOf(images.toFloat32Array(), images.rows).map((row) => referenceLogits(model, row));
+    return Tensor.from('f32', [images.rows, model.classes], Float32Array.from(rows.flat()));
+  };
+  return {
+    inputShape: model.inputShape,
+    classes: model.classes,
+    logits,
+    vjp: (images, cotangent) =>
+      scope(() => {
+        const output = logits(images);
+        const dLogits = rowsOf(cotangent(output).toFloat32Array(), images.rows);
+        const pixels = model.weights[0]?.length as number;
+        const gradient = dLogits.flatMap((row) =>
+          Array.from({ length: pixels }, (_, j) =>
+            row.reduce((sum, d, c) => sum + d * (model.weights[c]?.[j] as number), 0),
+          ),
+        );
+        return { logits: output, gradient: Tensor.from('f32', images.shape, Float32Array.from(gradient)) };
+      }),
+  };
+}
+
+export function referenceDistance(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  return Math.hypot(...Array.from(a, (value, j) => value - (b[j] as number)));
+}
+
+/** x ← clip(P(x + stepSize·∇J/‖∇J‖₂)) for one example, in double, pixels rounded to fp32 after each step. */
+export function referenceWalkL2(
+  model: Linear,
+  origin: Float32Array,
+  start: Float32Array,
+  label: number,
+  { epsilon, steps, stepSize }: ReferenceWalk,
+): Float32Array {
+  let x = start;
+  for (let step = 0; step < steps; step++) {
+    const gradient = referenceGradient(model, x, label);
+    const length = Math.hypot(...gradient);
+    const moved = Array.from(
+      x,
+      (value, j) => value - (origin[j] as number) + (stepSize * (gradient[j] as number)) / length,
+    );
+    const shrink = Math.min(1, epsilon / Math.hypot(...moved));
+    x = Float32Array.from(moved, (d, j) => Math.min(1, Math.max(0, (origin[j] as number) + d * shrink)));
+  }
+  return x;
+}

@@ -5,6 +5,7 @@ import {
   attackNames,
   attackOptions,
   parseEpsilon,
+  parseStepSize,
   resolveAttack,
 } from '../../lib/attacks/registry.js';
 
@@ -22,28 +23,34 @@ describe('resolveAttack', () => {
     expect(resolveAttack('fgsm', { epsilon: 0.1 })).to.deep.equal({
       name: 'fgsm',
       epsilon: 0.1,
+      norm: 'linf',
       targeted: false,
     });
     expect(resolveAttack('r-fgsm', { epsilon: 0.1 })).to.deep.equal({
       name: 'r-fgsm',
       epsilon: 0.1,
+      norm: 'linf',
       alpha: 0.05,
       targeted: false,
     });
     expect(resolveAttack('bim', { epsilon: 0.1 })).to.deep.equal({
       name: 'bim',
       epsilon: 0.1,
+      norm: 'linf',
       steps: 10,
       stepSize: 0.025,
+      earlyStop: false,
       targeted: false,
     });
     expect(resolveAttack('pgd', { epsilon: 0.2, steps: undefined })).to.deep.equal({
       name: 'pgd',
       epsilon: 0.2,
+      norm: 'linf',
       steps: 20,
       stepSize: 0.025,
       randomStart: true,
       restarts: 1,
+      earlyStop: false,
       targeted: false,
     });
   });
@@ -54,6 +61,15 @@ describe('resolveAttack', () => {
       expect(resolveAttack(name, options)).to.deep.equal({ name, ...options });
       expect(Object.keys(options)).to.deep.equal([...attackOptions[name]]);
     }
+    for (const attack of ['fgsm', 'bim', 'pgd'] as const) {
+      const { name, ...options } = resolveAttack(attack, { epsilon: 3, norm: 'l2' });
+      expect(options.norm).to.equal('l2');
+      expect(resolveAttack(name, options)).to.deep.equal({ name, ...options });
+    }
+    expect(resolveAttack('pgd', { epsilon: 2, norm: 'l2', earlyStop: true })).to.include({
+      stepSize: 0.25,
+      earlyStop: true,
+    });
     // With one step at ε = 1 the default step of 2.5 is cut to 1, which reaches as far.
     expect(resolveAttack('pgd', { epsilon: 1, steps: 1 })).to.include({ stepSize: 1 });
   });
@@ -81,6 +97,17 @@ describe('resolveAttack', () => {
       ['bim', { epsilon: 0.1, stepSize: Number.NaN }],
       ['pgd', { epsilon: 0.1, restarts: 0 }],
       ['pgd', { epsilon: 0.1, restarts: 2, randomStart: false }],
+      ['pgd', { epsilon: 0, norm: 'l2' }],
+      ['pgd', { epsilon: -1, norm: 'l2' }],
+      ['pgd', { epsilon: Number.NaN, norm: 'l2' }],
+      ['pgd', { epsilon: Number.POSITIVE_INFINITY, norm: 'l2' }],
+      ['bim', { epsilon: 1, norm: 'l2', stepSize: -0.1 }],
+      ['bim', { epsilon: 1, norm: 'l2', stepSize: Number.POSITIVE_INFINITY }],
+      ['fgsm', { epsilon: 0.1, norm: 'l1' as unknown as 'l2' }],
+      ['r-fgsm', { epsilon: 0.1, norm: 'l2' }],
+      ['r-fgsm', { epsilon: 0.1, earlyStop: true }],
+      ['fgsm', { epsilon: 0.1, earlyStop: true }],
+      ['pgd', { epsilon: 0.1, earlyStop: 1 as unknown as boolean }],
     ];
     for (const [name, options] of cases) {
       const error = errorOf(() => resolveAttack(name, options));
@@ -142,6 +169,24 @@ describe('parseEpsilon', () => {
     ]) {
       expect(errorOf(() => parseEpsilon(text)).code, text).to.equal('ERR_HARDBIT_ARGUMENT');
     }
+  });
+
+  it('in L2 takes every number above 0', () => {
+    expect(parseEpsilon('2.5', 'l2')).to.equal(2.5);
+    expect(parseEpsilon('128/255', 'l2')).to.equal(128 / 255);
+    for (const text of ['0', '-1', 'x', 'Infinity']) {
+      expect(errorOf(() => parseEpsilon(text, 'l2')).code, text).to.equal('ERR_HARDBIT_ARGUMENT');
+    }
+  });
+
+  it('step sizes are read alike, 0 included', () => {
+    expect(parseStepSize('2/255')).to.equal(2 / 255);
+    expect(parseStepSize('0', 'l2')).to.equal(0);
+    expect(parseStepSize('2', 'l2')).to.equal(2);
+    for (const text of ['2', '-0.1', '1/0', 'x']) {
+      expect(errorOf(() => parseStepSize(text)).code, text).to.equal('ERR_HARDBIT_ARGUMENT');
+    }
+    expect(errorOf(() => parseStepSize('-0.1', 'l2')).code).to.equal('ERR_HARDBIT_ARGUMENT');
   });
 
   it('never throws anything but its own error', () => {

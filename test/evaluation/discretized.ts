@@ -8,7 +8,11 @@ import { Tensor } from '../../lib/tensor/tensor.js';
 import { type Linear, linearAttackable } from '../attacks/linear.js';
 
 /** A linear network behind a discretizer of `inputBits` bits: the least that an evaluation can tell apart. */
-export function discretizedLinear(model: Linear, inputBits: number, hasSign = false): EvaluatedModel {
+export function discretizedLinear(
+  model: Linear,
+  inputBits: number,
+  activationGradients: EvaluatedModel['activationGradients'] = [],
+): EvaluatedModel {
   const inner = linearAttackable(model);
   const discretized = (images: Tensor) =>
     scope(() => {
@@ -20,7 +24,7 @@ export function discretizedLinear(model: Linear, inputBits: number, hasSign = fa
     inputShape: model.inputShape,
     classes: model.classes,
     inputBits,
-    hasSign,
+    activationGradients,
     logits,
     predict: (images) => scope(() => argmax(logits(images))),
     attackable: (mode) => ({

@@ -4,6 +4,7 @@ import {
   parseGradientMode,
   recordGradientMode,
 } from '../../lib/evaluation/gradient-mode.js';
+import { createModel } from '../../lib/models/registry.js';
 
 function errorOf(body: () => unknown): Error & { code?: string } {
   try {
@@ -21,7 +22,7 @@ describe('gradient modes', () => {
       sign: 'clipped',
     });
     expect(parseGradientMode(' sign = approx ')).to.deep.equal({ sign: 'approx' });
-    for (const sign of ['clipped', 'identity', 'approx', 'exact']) {
+    for (const sign of ['clipped', 'identity', 'approx', 'swish', 'exact']) {
       expect(parseGradientMode(`sign=${sign},discretizer=exact`)).to.deep.equal({
         sign,
         discretizer: 'exact',
@@ -50,23 +51,37 @@ describe('gradient modes', () => {
   });
 
   it('are recorded with sign null where there is no sign layer', () => {
-    expect(recordGradientMode({ hasSign: false }, { sign: 'approx' })).to.deep.equal({
+    expect(recordGradientMode({ activationGradients: [] }, { sign: 'approx' })).to.deep.equal({
       discretizer: 'identity',
       sign: null,
     });
-    expect(recordGradientMode({ hasSign: true })).to.deep.equal({ discretizer: 'identity', sign: 'clipped' });
-    expect(recordGradientMode({ hasSign: true }, { discretizer: 'exact', sign: 'approx' })).to.deep.equal({
+    expect(recordGradientMode({ activationGradients: ['clipped', 'approx'] })).to.deep.equal({
+      discretizer: 'identity',
+      sign: 'clipped',
+    });
+    expect(
+      recordGradientMode(
+        { activationGradients: ['clipped', 'approx'] },
+        { discretizer: 'exact', sign: 'approx' },
+      ),
+    ).to.deep.equal({
       discretizer: 'exact',
       sign: 'approx',
     });
   });
 
-  it('worth trying are three with sign layers and one without; exact is never among them', () => {
-    expect(gradientModesFor({ hasSign: false })).to.deep.equal([{ discretizer: 'identity' }]);
-    expect(gradientModesFor({ hasSign: true }).map((mode) => mode.sign)).to.deep.equal([
+  it('worth trying are those of the quantized activations in their order, or one without; never exact', () => {
+    expect(gradientModesFor({ activationGradients: [] })).to.deep.equal([{ discretizer: 'identity' }]);
+    expect(gradientModesFor({ activationGradients: ['approx', 'identity'] })).to.deep.equal([
+      { discretizer: 'identity', sign: 'approx' },
+      { discretizer: 'identity', sign: 'identity' },
+    ]);
+    using model = createModel('mnist-fcn', { inputBits: 2, recipe: 'bnn', seed: 1 });
+    expect(gradientModesFor(model).map((mode) => mode.sign)).to.deep.equal([
       'clipped',
       'identity',
       'approx',
+      'swish',
     ]);
   });
 });

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { pairedDifference } from '../../lib/evaluation/statistics.js';
+import { meanAndDeviation, pairedDifference, wilsonInterval } from '../../lib/evaluation/statistics.js';
 import { randomSource } from '../attacks/linear.js';
 
 const bit = fc.integer({ min: 0, max: 1 });
@@ -58,6 +58,77 @@ describe('pairedDifference', () => {
       .with.property('code', 'ERR_HARDBIT_SHAPE');
     for (const n of [0, 1]) {
       expect(() => pairedDifference(new Uint8Array(n), new Uint8Array(n)))
+        .to.throw()
+        .with.property('code', 'ERR_HARDBIT_ARGUMENT');
+    }
+  });
+});
+
+describe('wilsonInterval', () => {
+  it("follows Wilson's formula, computed by hand", () => {
+    // 8 of 10, z² = 3.841459: centre (.8 + .192073)/1.384146 = .716740, half 1.959964·√(.016 + .009604)/1.384146 = .226578.
+    const { accuracy, low, high, n } = wilsonInterval(8, 10);
+    expect([accuracy, n]).to.deep.equal([0.8, 10]);
+    expect(low).to.be.closeTo(0.490162, 1e-6);
+    expect(high).to.be.closeTo(0.943318, 1e-6);
+    // Its ends solve |p − q| = z·√(q(1 − q)/n).
+    for (const end of [low, high]) {
+      expect(Math.abs(0.8 - end)).to.be.closeTo(1.959963984540054 * Math.sqrt((end * (1 - end)) / 10), 1e-12);
+    }
+  });
+
+  it('stays within [0, 1], contains the accuracy, and never has width zero', () => {
+    const counts = fc
+      .integer({ min: 1, max: 20_000 })
+      .chain((n) => fc.tuple(fc.integer({ min: 0, max: n }), fc.constant(n)));
+    fc.assert(
+      fc.property(counts, ([correct, n]) => {
+        const { accuracy, low, high } = wilsonInterval(correct, n);
+        expect(low).to.be.within(0, accuracy);
+        expect(high).to.be.within(accuracy, 1);
+        expect(high - low).to.be.above(0);
+        const mirrored = wilsonInterval(n - correct, n);
+        expect(mirrored.low).to.be.closeTo(1 - high, 1e-12);
+      }),
+    );
+    // With no success its upper end is z²/(n + z²).
+    const z2 = 1.959963984540054 ** 2;
+    expect(wilsonInterval(0, 100).low).to.equal(0);
+    expect(wilsonInterval(0, 100).high).to.be.closeTo(z2 / (100 + z2), 1e-12);
+    expect(wilsonInterval(100, 100).high).to.equal(1);
+  });
+
+  it('refuses what is not a count', () => {
+    for (const [correct, n] of [
+      [1, 0],
+      [-1, 5],
+      [6, 5],
+      [0.5, 5],
+      [Number.NaN, 5],
+      [1, Number.POSITIVE_INFINITY],
+    ] as const) {
+      expect(() => wilsonInterval(correct, n))
+        .to.throw()
+        .with.property('code', 'ERR_HARDBIT_ARGUMENT');
+    }
+  });
+});
+
+describe('meanAndDeviation', () => {
+  it('is the mean and the sample standard deviation', () => {
+    // Deviations −3, −1, −1, −1, 0, 0, 2, 4 from 5: Σ = 32, 32/7.
+    expect(meanAndDeviation([2, 4, 4, 4, 5, 5, 7, 9])).to.deep.equal({
+      mean: 5,
+      deviation: Math.sqrt(32 / 7),
+      n: 8,
+    });
+    expect(meanAndDeviation([0.25, 0.25])).to.deep.equal({ mean: 0.25, deviation: 0, n: 2 });
+    expect(meanAndDeviation([0.5])).to.deep.equal({ mean: 0.5, deviation: null, n: 1 });
+  });
+
+  it('refuses nothing, and what is not finite', () => {
+    for (const values of [[], [1, Number.NaN], [Number.POSITIVE_INFINITY]]) {
+      expect(() => meanAndDeviation(values))
         .to.throw()
         .with.property('code', 'ERR_HARDBIT_ARGUMENT');
     }
