@@ -9,12 +9,21 @@ export * as data from './data/registry.js';
 export { type ErrorCode, errorCodes, HardbitError, isHardbitError } from './errors.js';
 export { type AttackEvaluation, evaluateAttack } from './evaluation/attack.js';
 export { type CleanEvaluation, evaluateClean } from './evaluation/clean.js';
-export { parseGradientMode } from './evaluation/gradient-mode.js';
-export { type PairedDifference, pairedDifference } from './evaluation/statistics.js';
-export { evaluateTransfer } from './evaluation/transfer.js';
+export { gradientModesFor, parseGradientMode } from './evaluation/gradient-mode.js';
+export {
+  type Interval,
+  type MeanAndDeviation,
+  meanAndDeviation,
+  type PairedDifference,
+  pairedDifference,
+  wilsonInterval,
+} from './evaluation/statistics.js';
+export { evaluateTransfer, evaluateTransferMatrix, type MatrixCell } from './evaluation/transfer.js';
+export { evaluateWorstCase, type WorstCaseEvaluation } from './evaluation/worst-case.js';
 export * as models from './models/registry.js';
 export type { MemoryInfo, NativeInfo } from './native.js';
-export { adam, type OptimizerSpec, sgd } from './optim/optimizer.js';
+export { adam, bop, type OptimizerSpec, sgd } from './optim/optimizer.js';
+export type { Schedule } from './optim/schedule.js';
 export { memoryInfo, runtimeInfo } from './tensor/runtime.js';
 export { keep, scope } from './tensor/scope.js';
 export { type DType, Tensor, type TensorData } from './tensor/tensor.js';

@@ -57,10 +57,13 @@ export interface AttackFlags {
   readonly alpha?: string;
   readonly restarts?: number;
   readonly randomStart: boolean;
+  readonly norm?: string;
+  readonly earlyStop?: boolean;
 }
 
 export function addAttackFlags(command: Command): Command {
   return command
+    .option('--norm <name>', 'measure ε in linf or l2 (default: linf)')
     .option('--steps <n>', 'gradient steps (default: pgd 20, bim 10)', wholeNumber('--steps', 1))
     .option('--step-size <size>', 'size of a step, as 0.01 or 2/255 (default: 2.5·ε/steps)')
     .option('--alpha <size>', "size of R-FGSM's random step (default: ε/2)")
@@ -69,27 +72,34 @@ export function addAttackFlags(command: Command): Command {
       'random starts of which each image keeps its worst (default: 1)',
       wholeNumber('--restarts', 1),
     )
-    .option('--no-random-start', 'start pgd from the image itself');
+    .option('--no-random-start', 'start pgd from the image itself')
+    .option('--early-stop', 'bim and pgd: stop with an image as soon as it is misclassified');
 }
 
 /** An attack from its flags; those not given take the attack's defaults. */
-export async function attackFrom(name: string, epsilon: number, flags: AttackFlags, targeted?: boolean) {
-  const { parseEpsilon, resolveAttack } = await import('../evaluation/attack-options.js');
+export async function attackFrom(name: string, epsilon: string, flags: AttackFlags, targeted?: boolean) {
+  const { norms, parseEpsilon, parseStepSize, resolveAttack } = await import(
+    '../evaluation/attack-options.js'
+  );
+  const norm = flags.norm === undefined ? undefined : requireName('norm', flags.norm, norms);
   const size = (flag: string, text: string | undefined): number | undefined => {
     if (text === undefined) return undefined;
     try {
-      return parseEpsilon(text);
+      return parseStepSize(text, norm);
     } catch {
-      throw invalid(`${flag} is '${text}'; expected a number in [0, 1] such as 0.01 or 2/255.`);
+      const range = norm === 'l2' ? 'of at least 0 such as 0.1' : 'in [0, 1] such as 0.01 or 2/255';
+      throw invalid(`${flag} is '${text}'; expected a number ${range}.`);
     }
   };
   return resolveAttack(name, {
-    epsilon,
+    epsilon: parseEpsilon(epsilon, norm),
+    norm,
     steps: flags.steps,
     stepSize: size('--step-size', flags.stepSize),
     alpha: size('--alpha', flags.alpha),
     restarts: flags.restarts,
     randomStart: flags.randomStart ? undefined : false,
+    earlyStop: flags.earlyStop,
     targeted,
   });
 }

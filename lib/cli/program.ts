@@ -6,6 +6,7 @@ import { addData } from './data.js';
 import { addEvaluate } from './evaluate.js';
 import { exitCodes, reportFailure } from './failure.js';
 import { addInfo } from './info.js';
+import { addSummary } from './model-summary.js';
 import { addPredict } from './predict.js';
 import { addReport } from './report.js';
 import { addReproduce } from './reproduce.js';
@@ -18,6 +19,7 @@ const commands = [
   addEvaluate,
   addAttack,
   addPredict,
+  addSummary,
   addData,
   addReport,
   addBuild,

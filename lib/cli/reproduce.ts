@@ -1,35 +1,56 @@
 import type { Command } from 'commander';
+import { HardbitError } from '../errors.js';
+import type { Shard } from '../study/plan.js';
 import type { StudyEvent } from '../study/run.js';
 import { interruptible } from './interrupt.js';
 import { addDevice, addJson, requireDevice, wholeNumber } from './options.js';
-import { bar, clearProgress, duration, note, print, printJson, progress } from './terminal.js';
+import { bar, clearProgress, duration, note, print, printJson, progress, quoted } from './terminal.js';
 
 interface Flags {
   readonly preset: string;
   readonly out: string;
   readonly seeds: number;
+  readonly shard?: Shard;
   readonly resume?: boolean;
   readonly device: string;
   readonly json?: boolean;
 }
 
-/** A word as the shell takes it back. */
-function quoted(word: string): string {
-  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
-}
+/** Where an estimate is longer than this, in seconds, it says where the time goes. */
+const LONG = 900;
 
 function tell(event: StudyEvent): void {
   if (event.kind === 'estimate') {
-    const { networks, tasks, keptNetworks, keptTasks } = event;
+    const { networks, tasks, keptNetworks, keptTasks, shard, seconds, parts } = event;
     const kept =
       keptNetworks + keptTasks === 0
         ? ''
         : ` ${keptNetworks} networks and ${keptTasks} attacks are finished already.`;
-    note(`${networks} networks, ${tasks} attacks.${kept} Estimated time: ${duration(event.seconds)}.`);
+    const part = shard.count === 1 ? '' : `Shard ${shard.index} of ${shard.count}: `;
+    note(`${part}${networks} networks, ${tasks} attacks.${kept} Estimated time: ${duration(seconds)}.`);
+    if (seconds > LONG) {
+      for (const { model, training, whiteBox, transfer } of parts) {
+        note(
+          `  ${model}: training ${duration(training)}, white-box attacks ${duration(whiteBox)}, transfer ${duration(transfer)}`,
+        );
+      }
+    }
     return;
   }
   const percent = `${Math.floor(100 * event.fraction)} %`.padStart(5);
   progress(`${bar(event.fraction, 12)} ${percent}, ${duration(event.secondsLeft)} left. ${event.doing}`);
+}
+
+/** Reads '2/3'; whether the study can be cut so is found where it is planned. */
+function parseShard(text: string): Shard {
+  const match = /^\s*(\d{1,6})\s*\/\s*(\d{1,6})\s*$/.exec(text);
+  if (match === null) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `--shard is '${text}'; expected a shard and their number, such as 1/3.`,
+    );
+  }
+  return { index: Number(match[1]), count: Number(match[2]) };
 }
 
 export function addReproduce(program: Command): void {
@@ -40,23 +61,32 @@ export function addReproduce(program: Command): void {
         .description(
           'Repeat the study of the paper on a dataset: train, attack, judge the five claims, write a report.',
         )
-        .argument('<dataset>', 'mnist')
-        .option('--preset <name>', 'quick', 'quick')
+        .argument('<dataset>', 'mnist or fashion-mnist')
+        .option('--preset <name>', 'quick (minutes) or paper (hours)', 'quick')
         .requiredOption('--out <folder>', "the study's folder")
         .option('--seeds <n>', 'train every network from n seeds', wholeNumber('--seeds', 1), 1)
+        .option(
+          '--shard <i/n>',
+          'work off part i of n, each in a folder of its own; merge them with `hardbit report`',
+          parseShard,
+        )
         .option('--resume', 'go on with the study in the folder')
-        .addHelpText('after', '\nExample:\n  hardbit reproduce mnist --preset quick --out study'),
+        .addHelpText(
+          'after',
+          '\nExamples:\n  hardbit reproduce mnist --preset quick --out study\n  hardbit reproduce mnist --preset paper --shard 1/3 --out shard-1',
+        ),
     ),
   ).action(async (dataset: string, flags: Flags) => {
     await requireDevice(flags.device);
-    const { out, preset, seeds } = flags;
+    const { out, preset, seeds, shard } = flags;
     const seedsFlag = seeds === 1 ? '' : ` --seeds ${seeds}`;
-    const command = `hardbit reproduce ${quoted(dataset)} --preset ${quoted(preset)} --out ${quoted(out)}${seedsFlag}`;
+    const shardFlag = shard === undefined ? '' : ` --shard ${shard.index}/${shard.count}`;
+    const command = `hardbit reproduce ${quoted(dataset)} --preset ${quoted(preset)} --out ${quoted(out)}${seedsFlag}${shardFlag}`;
     const { runStudy } = await import('../study/run.js');
     const { writeReport } = await import('../report/write-report.js');
     const interrupted = `what was finished is kept; go on with \`${command} --resume\`.`;
     const results = await interruptible(interrupted, (signal) =>
-      runStudy({ dataset, preset, out, seeds, resume: flags.resume, signal, onEvent: tell, command }),
+      runStudy({ dataset, preset, out, seeds, shard, resume: flags.resume, signal, onEvent: tell, command }),
     );
     clearProgress();
     const report = await writeReport(out);

@@ -97,6 +97,11 @@ function trimRight(text: string): string {
     .join('\n');
 }
 
+/** A word as the shell takes it back. */
+export function quoted(word: string): string {
+  return /^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}
+
 /** 0.9432 → '94.3 %'. */
 export function percent(fraction: number): string {
   return `${fixed(100 * fraction)} %`;

@@ -1,4 +1,5 @@
 import type { AttackRecord, GradientModeRecord, NetworkRecord, Results } from '../study/results.js';
+import { modeLabel } from './format.js';
 
 type Value = string | number | boolean | null | undefined;
 
@@ -21,12 +22,14 @@ const networkFields = [
   'training_attack',
   'training_epsilon',
   'training_mix',
+  'training_steps',
+  'training_sources',
 ];
 
 function networkValues(network: NetworkRecord | undefined): Value[] {
   if (network === undefined) return networkFields.map(() => null);
   const { training } = network;
-  const adversarial = training.kind === 'adversarial' ? training : null;
+  const adversarial = training.kind === 'natural' ? null : training;
   return [
     network.model,
     network.recipe,
@@ -35,11 +38,14 @@ function networkValues(network: NetworkRecord | undefined): Value[] {
     adversarial?.attack,
     adversarial?.epsilon,
     adversarial?.mix,
+    adversarial?.steps,
+    training.kind === 'ensemble' ? training.sources.join(' ') : null,
   ];
 }
 
 const attackFields = [
   'attack',
+  'norm',
   'epsilon',
   'alpha',
   'steps',
@@ -47,11 +53,13 @@ const attackFields = [
   'random_start',
   'restarts',
   'targeted',
+  'early_stop',
 ];
 
 function attackValues(attack: AttackRecord, epsilon: number): Value[] {
   return [
     attack.name,
+    attack.norm ?? 'linf',
     epsilon,
     attack.alpha,
     attack.steps,
@@ -59,6 +67,7 @@ function attackValues(attack: AttackRecord, epsilon: number): Value[] {
     attack.randomStart,
     attack.restarts,
     attack.targeted,
+    attack.earlyStop,
   ];
 }
 
@@ -75,11 +84,11 @@ const measuredFields = [
   'adversarial_accuracy',
   'adversarial_loss',
   'flippable_fraction',
-  'mean_perturbation',
-  'seconds',
 ];
 
-function measuredValues(cell: Results['whiteBox'][number] | Results['transfer'][number]): Value[] {
+type Cell = Results['whiteBox' | 'worstCase' | 'transfer'][number];
+
+function measuredValues(cell: Cell): Value[] {
   return [
     cell.n,
     cell.seed,
@@ -87,8 +96,6 @@ function measuredValues(cell: Results['whiteBox'][number] | Results['transfer'][
     cell.adversarialAccuracy,
     cell.adversarialLoss,
     cell.flippableFraction,
-    cell.meanPerturbation,
-    cell.seconds,
   ];
 }
 
@@ -97,12 +104,15 @@ export function networksCsv(results: Results): string {
   return toCsv(
     [
       'id',
+      'variant',
+      'block',
       ...networkFields,
       'seed',
       'twin',
       'epochs',
       'batch_size',
       'parameters',
+      'macs',
       'n',
       'clean_accuracy',
       'train_seconds',
@@ -110,12 +120,15 @@ export function networksCsv(results: Results): string {
     ],
     results.networks.map((network) => [
       network.id,
+      network.variant,
+      network.block,
       ...networkValues(network),
       network.seed,
       network.twin,
       network.epochs,
       network.batchSize,
       network.parameters,
+      network.macs,
       network.n,
       network.cleanAccuracy,
       network.trainSeconds,
@@ -135,7 +148,11 @@ export function whiteBoxCsv(results: Results): string {
       ...attackFields,
       ...modeFields,
       ...measuredFields,
+      'coverage',
+      'attacked',
+      'mean_perturbation',
       'zero_gradient_fraction',
+      'seconds',
     ],
     results.whiteBox.map((cell) => [
       cell.threatModel,
@@ -144,7 +161,45 @@ export function whiteBoxCsv(results: Results): string {
       ...attackValues(cell.attack, cell.epsilon),
       ...modeValues(cell.gradientMode),
       ...measuredValues(cell),
+      cell.coverage,
+      cell.attacked,
+      cell.meanPerturbation,
       cell.zeroGradientFraction,
+      cell.seconds,
+    ]),
+  );
+}
+
+/** One record a network, attack and ε: the per-example worst over gradient modes. */
+export function worstCaseCsv(results: Results): string {
+  const byId = new Map(results.networks.map((network) => [network.id, network]));
+  return toCsv(
+    [
+      'threat_model',
+      'network',
+      ...networkFields,
+      ...attackFields,
+      ...measuredFields,
+      'interval_low',
+      'interval_high',
+      'every_mode',
+      'gradient_modes',
+      'worst_discretizer_gradient',
+      'worst_sign_gradient',
+      'worst_mode_accuracy',
+    ],
+    results.worstCase.map((cell) => [
+      cell.threatModel,
+      cell.network,
+      ...networkValues(byId.get(cell.network)),
+      ...attackValues(cell.attack, cell.epsilon),
+      ...measuredValues(cell),
+      cell.interval.low,
+      cell.interval.high,
+      cell.everyMode,
+      cell.gradientModes.map(modeLabel).join('; '),
+      ...modeValues(cell.worstMode.gradientMode),
+      cell.worstMode.adversarialAccuracy,
     ]),
   );
 }
@@ -164,6 +219,8 @@ export function transferCsv(results: Results): string {
       ...attackFields,
       ...modeFields,
       ...measuredFields,
+      'mean_perturbation',
+      'seconds',
     ],
     results.transfer.map((cell) => [
       cell.threatModel,
@@ -175,6 +232,48 @@ export function transferCsv(results: Results): string {
       ...attackValues(cell.attack, cell.epsilon),
       ...modeValues(cell.gradientMode),
       ...measuredValues(cell),
+      cell.meanPerturbation,
+      cell.seconds,
     ]),
+  );
+}
+
+/** One record a verdict; `figures` is JSON. */
+export function claimsCsv(results: Results): string {
+  return toCsv(
+    [
+      'claim',
+      'title',
+      'threat_model',
+      ...modeFields,
+      'model',
+      'recipe',
+      'input_bits',
+      'attack',
+      'scope',
+      'verdict',
+      'measured',
+      'n',
+      'seeds',
+      'figures',
+    ],
+    results.claims.flatMap((claim) =>
+      claim.verdicts.map((verdict) => [
+        claim.id,
+        claim.title,
+        verdict.threatModel,
+        ...(verdict.gradientMode === null ? [null, null] : modeValues(verdict.gradientMode)),
+        verdict.model,
+        verdict.recipe,
+        verdict.inputBits,
+        verdict.attack,
+        verdict.scope,
+        verdict.verdict,
+        verdict.measured,
+        verdict.n,
+        verdict.seeds.join(' '),
+        JSON.stringify(verdict.figures),
+      ]),
+    ),
   );
 }

@@ -60,6 +60,12 @@ export function span(values: Iterable<number>, show: (value: number) => string =
   return `${show(distinct[0] as number)} to ${show(distinct[distinct.length - 1] as number)}`;
 }
 
+/** 'seed 1', 'seeds 1 and 2', 'seeds 1 to 5'. */
+export function seedsText(seeds: Iterable<number>): string {
+  const distinct = new Set(seeds);
+  return `${distinct.size > 1 ? 'seeds' : 'seed'} ${span(distinct, String)}`;
+}
+
 const recipeLabels: Readonly<Record<string, string>> = { none: 'full precision' };
 
 /** 'full precision' for the recipe 'none', else the recipe's name in capitals. */
@@ -67,30 +73,38 @@ export function recipeLabel(recipe: string): string {
   return recipeLabels[recipe] ?? recipe.toUpperCase();
 }
 
-/** 'natural', or 'FGSM-trained, ε = 0.2'. */
+type Adversarial = Exclude<TrainingRecord, { kind: 'natural' }>;
+
+function trainingAttack({ attack, steps }: Adversarial): string {
+  return `${attackName(attack)}${steps === undefined ? '' : `-${steps}`}`;
+}
+
+/** 'natural', 'FGSM-trained, ε = 0.2', 'ensemble-trained (FGSM), ε = 0.2'. */
 export function trainingLabel(training: TrainingRecord): string {
-  return training.kind === 'natural'
-    ? 'natural'
-    : `${attackName(training.attack)}-trained, ε = ${epsilonText(training.epsilon)}`;
+  if (training.kind === 'natural') return 'natural';
+  const attack = trainingAttack(training);
+  const how = training.kind === 'ensemble' ? `ensemble-trained (${attack})` : `${attack}-trained`;
+  return `${how}, ε = ${epsilonText(training.epsilon)}`;
 }
 
 /** The training as a heading: 'Natural training', 'FGSM training at ε = 0.2 (50 % of each batch adversarial)'. */
 export function trainingHeading(training: TrainingRecord): string {
-  return training.kind === 'natural'
-    ? 'Natural training'
-    : `${attackName(training.attack)} training at ε = ${epsilonText(training.epsilon)} ` +
-        `(${Number((100 * training.mix).toPrecision(3))} % of each batch adversarial)`;
+  if (training.kind === 'natural') return 'Natural training';
+  const attack = trainingAttack(training);
+  const how = training.kind === 'ensemble' ? `Ensemble training with ${attack}` : `${attack} training`;
+  const share = `${Number((100 * training.mix).toPrecision(3))} % of each batch adversarial`;
+  return `${how} at ε = ${epsilonText(training.epsilon)} (${share})`;
 }
 
 export function bitsLabel(bits: number): string {
   return `${bits} bit`;
 }
 
-/** '2 bit BNN, natural, seed 1'. */
+/** 'lenet5, 2 bit BNN, natural, seed 1'. */
 export function networkLabel(network: NetworkRecord): string {
   const twin = network.twin ? ', twin' : '';
   return (
-    `${bitsLabel(network.inputBits)} ${recipeLabel(network.recipe)}, ` +
+    `${network.model}, ${bitsLabel(network.inputBits)} ${recipeLabel(network.recipe)}, ` +
     `${trainingLabel(network.training)}, seed ${network.seed}${twin}`
   );
 }
@@ -99,13 +113,14 @@ export function attackName(name: string): string {
   return name.toUpperCase();
 }
 
-/** Name and everything but ε and what follows from ε: 'PGD-20', 'PGD-40, 5 restarts', 'FGSM, targeted'. */
+/** Name and everything but ε and what follows from ε: 'PGD-20', 'PGD-40 (L2), 5 restarts', 'FGSM, targeted'. */
 export function attackLabel(attack: AttackRecord): string {
   const steps = attack.steps === undefined ? '' : `-${attack.steps}`;
   const restarts =
     attack.restarts !== undefined && attack.restarts > 1 ? `, ${attack.restarts} restarts` : '';
   const start = attack.name === 'pgd' && attack.randomStart === false ? ', no random start' : '';
-  return `${attackName(attack.name)}${steps}${restarts}${start}${attack.targeted ? ', targeted' : ''}`;
+  const norm = attack.norm === 'l2' ? ' (L2)' : '';
+  return `${attackName(attack.name)}${steps}${norm}${restarts}${start}${attack.targeted ? ', targeted' : ''}`;
 }
 
 /** True for attacks that follow the gradient more than once. */
@@ -121,4 +136,14 @@ export function modeLabel(mode: GradientModeRecord): string {
 /** True for a mode with an exact (zero) gradient somewhere, which exists only to show masking. */
 export function isMasking(mode: GradientModeRecord): boolean {
   return mode.discretizer === 'exact' || mode.sign === 'exact';
+}
+
+/** A name as it may stand in a file name: letters, digits, '.', '_' and '-'; anything else becomes '-'. */
+export function slug(text: string): string {
+  return text.replace(/[^A-Za-z0-9._-]+/g, '-').replace(/^[-.]+|-+$/g, '');
+}
+
+/** Low and high end of an interval in percent: '83.1–86.2'. */
+export function intervalText({ low, high }: { readonly low: number; readonly high: number }): string {
+  return `${percent(low)}–${percent(high)}`;
 }

@@ -1,6 +1,8 @@
+import { captionText, standalone } from './figure-files.js';
 import { bitsLabel, epsilonText, percent, recipeLabel, trainingLabel } from './format.js';
-import { html, Markup } from './markup.js';
-import { distinct, type TransferMatrix, trainingKey, type Variant } from './summary.js';
+import { escapeHtml, html, type Markup } from './markup.js';
+import { distinct, trainingKey, type Variant } from './summary.js';
+import { blocksOf, type TransferMatrix } from './transfer-matrix.js';
 
 /** Cividis (Nuñez, Anderton, Renslow 2018), readable without colour vision; stops at equal distances from 0 to 1. */
 const ramp: readonly (readonly [number, number, number])[] = [
@@ -40,19 +42,29 @@ function luminance(color: readonly [number, number, number]): number {
 }
 
 /** Background and the more legible of black and white on it. */
-function cellStyle(value: number): string {
+function cellColors(value: number): { readonly background: string; readonly ink: string } {
   const color = rampColor(value);
   const light = luminance(color);
   const dark = (light + 0.05) / 0.05 > 1.05 / (light + 0.05);
-  return `background:${hex(color)};color:${dark ? '#000' : '#fff'}`;
+  return { background: hex(color), ink: dark ? '#000' : '#fff' };
 }
+
+/** Steps of the scale that the style sheet knows; the number in a cell is exact. */
+const steps = 50;
+const stepOf = (value: number) => Math.round(Math.min(Math.max(value, 0), 1) * steps);
+
+/** The style rules of the scale's steps, .h0 to .h50. */
+export const heatStyles = Array.from({ length: steps + 1 }, (_, i) => {
+  const { background, ink } = cellColors(i / steps);
+  return `.h${i}{background:${background};color:${ink}}`;
+}).join('');
 
 interface Group {
   readonly label: string;
   readonly variants: readonly Variant[];
 }
 
-/** Runs of neighbouring variants with the same key. */
+/** Runs of variants with the same key, in order. */
 function groups(
   variants: readonly Variant[],
   key: (v: Variant) => string,
@@ -64,17 +76,25 @@ function groups(
   }));
 }
 
-const byTraining = (variant: Variant) => JSON.stringify([variant.model, trainingKey(variant.training)]);
+const byTraining = (variant: Variant) => trainingKey(variant.training);
 const byRecipe = (variant: Variant) => JSON.stringify([byTraining(variant), variant.recipe]);
+const trainingsOf = (variants: readonly Variant[]) =>
+  groups(variants, byTraining, (variant) => trainingLabel(variant.training));
+const recipesOf = (variants: readonly Variant[]) =>
+  groups(variants, byRecipe, (variant) => recipeLabel(variant.recipe));
 
-/** The matrix as a table coloured by the target's accuracy, inside its own scrolling container. */
+/**
+ * The matrix as a table coloured by the target's accuracy, inside its own scrolling container; one table a block of networks that were shown each other's images. The longer side, the targets,
+ * runs downwards, so that head and first columns can stay in sight.
+ */
 export function heatmap(matrix: TransferMatrix): Markup {
-  const { variants } = matrix;
-  const severalModels = new Set(variants.map((variant) => variant.model)).size > 1;
-  const trainingGroup = (variant: Variant) =>
-    `${severalModels ? `${variant.model}, ` : ''}${trainingLabel(variant.training)}`;
-  const trainings = groups(variants, byTraining, trainingGroup);
-  const recipes = groups(variants, byRecipe, (variant) => recipeLabel(variant.recipe));
+  return html`${blocksOf(matrix).map((block) => blockTable({ ...matrix, ...block }))}`;
+}
+
+function blockTable(matrix: TransferMatrix): Markup {
+  const { sources, targets } = matrix;
+  const trainings = trainingsOf(targets);
+  const recipes = recipesOf(targets);
   const firstOfTraining = new Map(trainings.map((group) => [group.variants[0], group]));
   const firstOfRecipe = new Map(recipes.map((group) => [group.variants[0], group]));
 
@@ -83,41 +103,80 @@ export function heatmap(matrix: TransferMatrix): Markup {
     if (measured === null) return html`<td class="none">–</td>`;
     const { diagonal } = measured;
     const mark = diagonal === null ? '' : diagonal === 'twin' ? 'T' : 'W';
-    return html`<td${
-      diagonal !== null && new Markup(' class="diagonal"')
-    } style="${cellStyle(measured.accuracy)}">${percent(measured.accuracy)}${mark && html`<sup>${mark}</sup>`}</td>`;
+    return html`<td class="h${stepOf(measured.accuracy)}${diagonal !== null && ' diagonal'}">${percent(measured.accuracy)}${
+      mark && html`<sup>${mark}</sup>`
+    }</td>`;
   };
-
-  const row = (source: Variant): Markup => {
-    const training = firstOfTraining.get(source);
-    const recipe = firstOfRecipe.get(source);
+  const row = (target: Variant): Markup => {
+    const training = firstOfTraining.get(target);
+    const recipe = firstOfRecipe.get(target);
     return html`<tr>${
       training &&
       html`<th scope="rowgroup" rowspan="${training.variants.length}" class="span">${training.label}</th>`
     }${
       recipe &&
       html`<th scope="rowgroup" rowspan="${recipe.variants.length}" class="span">${recipe.label}</th>`
-    }<th scope="row">${bitsLabel(source.inputBits)}</th>${variants.map((target) => cell(source, target))}</tr>
+    }<th scope="row">${bitsLabel(target.inputBits)}</th>${sources.map((source) => cell(source, target))}</tr>
 `;
   };
-
   const span = (group: Group) =>
     html`<th scope="colgroup" colspan="${group.variants.length}">${group.label}</th>`;
-  return html`<div class="scroll" role="region" tabindex="0" aria-label="Transfer matrix, ${matrix.attack.label} at ε = ${epsilonText(matrix.epsilon)}"><table class="heat">
+  const label = `Transfer matrix of ${matrix.model}, ${matrix.attack.label} at ε = ${epsilonText(matrix.epsilon)}`;
+  return html`<div class="scroll" role="region" tabindex="0" aria-label="${label}"><table class="heat">
 <thead>
-<tr><th colspan="3" rowspan="3" class="corner">source ↓<br>target →</th>${trainings.map(span)}</tr>
-<tr>${recipes.map(span)}</tr>
-<tr>${variants.map((target) => html`<th scope="col">${bitsLabel(target.inputBits)}</th>`)}</tr>
+<tr><th colspan="3" rowspan="3" class="corner">source →<br>target ↓</th>${trainingsOf(sources).map(span)}</tr>
+<tr>${recipesOf(sources).map(span)}</tr>
+<tr>${sources.map((source) => html`<th scope="col">${source.inputBits}<small>bit</small></th>`)}</tr>
 </thead>
 <tbody>
-${variants.map(row)}</tbody>
-</table></div>`;
+${targets.map(row)}</tbody>
+</table></div>
+`;
 }
 
 /** The colour scale, 0 % to 100 %. */
 export function heatScale(): Markup {
   const stops = Array.from({ length: 11 }, (_, i) => i / 10);
   return html`<div class="heat-scale" role="img" aria-label="Colour scale from dark blue, 0 %, to yellow, 100 %"><span>0 %</span><span class="strip">${stops.map(
-    (value) => html`<i style="background:${hex(rampColor(value))}"></i>`,
+    (value) => html`<i class="h${stepOf(value)}"></i>`,
   )}</span><span>100 %</span></div>`;
+}
+
+const side = 30;
+const tall = 18;
+
+/** The same as an SVG file. */
+export function heatmapFile(matrix: TransferMatrix, title: string, caption: string): string {
+  const { sources, targets } = matrix;
+  const name = (variant: Variant) =>
+    `${recipeLabel(variant.recipe)} ${variant.inputBits}${variant.training.kind === 'natural' ? '' : `, ${trainingLabel(variant.training)}`}`;
+  const left = 16 + 6.2 * Math.max(...targets.map((variant) => name(variant).length));
+  const top = 40 + 6.2 * Math.max(...sources.map((variant) => name(variant).length));
+  const column = (s: number) => (left + side * s).toFixed(1);
+  const line = (t: number) => (top + tall * t).toFixed(1);
+  const body = [
+    `<g font-size="11"><text x="12" y="20" font-size="12" font-weight="600">${escapeHtml(title)}</text>`,
+    ...sources.map(
+      (source, s) =>
+        `<text transform="translate(${column(s + 0.5)} ${(top - 6).toFixed(1)}) rotate(-90)" dominant-baseline="central">${escapeHtml(name(source))}</text>`,
+    ),
+    ...targets.flatMap((target, t) => [
+      `<text x="${(left - 6).toFixed(1)}" y="${line(t + 0.5)}" text-anchor="end" dominant-baseline="central">${escapeHtml(name(target))}</text>`,
+      ...sources.flatMap((source, s) => {
+        const measured = matrix.cell(source, target);
+        if (measured === null) return [];
+        const { background, ink } = cellColors(measured.accuracy);
+        const mark = measured.diagonal !== null ? ` stroke="${ink}" stroke-width="1.5"` : '';
+        return [
+          `<rect x="${column(s)}" y="${line(t)}" width="${side - 1}" height="${tall - 1}" fill="${background}"${mark}/>` +
+            `<text x="${column(s + 0.5)}" y="${line(t + 0.5)}" font-size="8.5" fill="${ink}" text-anchor="middle" dominant-baseline="central">${percent(measured.accuracy)}</text>`,
+        ];
+      }),
+    ]),
+    '</g>',
+  ];
+  const width = Math.ceil(Math.max(left + side * sources.length + 12, 12 + 6.8 * title.length));
+  const height = Math.ceil(top + tall * targets.length);
+  const text = captionText(caption, 12, height, width - 12);
+  return standalone(width, height + text.height + 8, title, body.join('') + text.svg);
 }

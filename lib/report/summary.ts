@@ -4,10 +4,11 @@ import type {
   NetworkRecord,
   Results,
   TrainingRecord,
-  TransferRecord,
   WhiteBoxRecord,
+  WorstCaseRecord,
 } from '../study/results.js';
 import { attackLabel, isMasking, isMultiStep } from './format.js';
+import { deviation, mean } from './statistics.js';
 
 /** Networks that differ only in their seed. */
 export interface Variant {
@@ -16,65 +17,87 @@ export interface Variant {
   readonly recipe: string;
   readonly inputBits: number;
   readonly training: TrainingRecord;
+  /** By ascending seed. */
   readonly networks: readonly NetworkRecord[];
 }
 
 /** Attacks that differ only in ε and the step sizes that follow from it. */
 export interface AttackKind {
   readonly label: string;
+  readonly norm: 'linf' | 'l2';
   readonly multiStep: boolean;
   readonly epsilons: readonly number[];
 }
 
-/** One measured figure, over seeds: mean, lowest and highest, and what it rests on. */
+/** One measured accuracy, over seeds, and what it rests on. */
 export interface Measured {
+  /** Mean over seeds. */
   readonly accuracy: number;
-  readonly lowest: number;
-  readonly highest: number;
+  /** Sample standard deviation over seeds; null for one seed. */
+  readonly deviation: number | null;
+  /** 95 % Wilson interval over images; null for several seeds. */
+  readonly interval: { readonly low: number; readonly high: number } | null;
   readonly cleanAccuracy: number;
   readonly loss: number;
-  readonly flippable: number;
-  /** The largest over seeds. */
-  readonly zeroGradient: number;
+  readonly lossDeviation: number | null;
+  /** null in L2. */
+  readonly flippable: number | null;
+  /** The strongest single gradient mode of each seed, distinct. */
   readonly modes: readonly GradientModeRecord[];
-  readonly attacks: readonly string[];
+  /** Every gradient mode worth trying was tried; otherwise the default one alone. */
+  readonly everyMode: boolean;
   readonly n: readonly number[];
   readonly seeds: readonly number[];
 }
 
-/** The results, sorted and indexed for the page. */
+/** One gradient mode of one network under one attack at one ε, over seeds. */
+export interface InMode {
+  readonly mode: GradientModeRecord;
+  /** Mean over seeds; with coverage 'remaining' of what the modes before had left. */
+  readonly accuracy: number;
+  readonly coverage: 'all' | 'remaining';
+  readonly n: readonly number[];
+  readonly seeds: readonly number[];
+}
+
+/** The results, sorted and indexed for the pages. */
 export interface Summary {
   readonly results: Results;
+  readonly byId: ReadonlyMap<string, NetworkRecord>;
   readonly variants: readonly Variant[];
   readonly models: readonly string[];
   readonly recipes: readonly string[];
   readonly trainings: readonly TrainingRecord[];
   readonly inputBits: readonly number[];
+  /** White-box attacks. */
   readonly attacks: readonly AttackKind[];
-  readonly epsilons: readonly number[];
-  /** White-box under the gradient mode that leaves the least accuracy, one cell. */
-  headline(variant: Variant, attack: AttackKind, epsilon: number): Measured | null;
-  /** White-box under the strongest of several attacks and of all gradient modes. */
+  /** Variants of a model, in order. */
+  of(model: string): readonly Variant[];
+  /** White-box: each image counts as lost where any gradient mode wins it. */
+  worst(variant: Variant, attack: AttackKind, epsilon: number): Measured | null;
+  /** The same of the attack that leaves the least, seed by seed. */
   strongest(variant: Variant, attacks: readonly AttackKind[], epsilon: number): Measured | null;
-  /** White-box in one gradient mode. */
-  inMode(variant: Variant, attack: AttackKind, epsilon: number, mode: GradientModeRecord): Measured | null;
+  /** Every gradient mode tried, in order. */
+  inModes(variant: Variant, attack: AttackKind, epsilon: number): readonly InMode[];
+  /** The records of one network. */
+  worstOf(network: string): readonly WorstCaseRecord[];
+  whiteBoxOf(network: string): readonly WhiteBoxRecord[];
 }
 
+/** Equal for trainings that differ in nothing but which networks, of another seed, were their sources. */
 export function trainingKey(training: TrainingRecord): string {
-  return training.kind === 'natural' ? 'natural' : `${training.attack} ${training.epsilon} ${training.mix}`;
+  if (training.kind === 'natural') return 'natural';
+  const { kind, attack, epsilon, mix, steps } = training;
+  return `${kind} ${attack} ${steps ?? 1} ${epsilon} ${mix}`;
 }
 
 export function modeKey(mode: GradientModeRecord): string {
   return `${mode.discretizer} ${mode.sign}`;
 }
 
-function variantKey(network: NetworkRecord): string {
-  return JSON.stringify([network.model, network.recipe, network.inputBits, trainingKey(network.training)]);
-}
+const signOrder = [null, 'clipped', 'identity', 'approx', 'swish', 'exact'] as const;
 
-const signOrder = [null, 'clipped', 'identity', 'approx', 'exact'] as const;
-
-/** Honest modes first, the default first of all; breaks ties between equally strong modes. */
+/** Honest modes first, the default first of all. */
 export function compareModes(a: GradientModeRecord, b: GradientModeRecord): number {
   const rank = (mode: GradientModeRecord) =>
     (isMasking(mode) ? 100 : 0) + (mode.discretizer === 'exact' ? 10 : 0) + signOrder.indexOf(mode.sign);
@@ -88,188 +111,148 @@ export function distinct<T>(values: Iterable<T>, key: (value: T) => string | num
   return [...seen.values()];
 }
 
-function push<K, V>(map: Map<K, V[]>, key: K, value: V): void {
-  const list = map.get(key);
-  if (list === undefined) map.set(key, [value]);
-  else list.push(value);
+/** Values in order of appearance under each key. */
+export function grouped<T>(values: Iterable<T>, key: (value: T) => string): Map<string, T[]> {
+  const map = new Map<string, T[]>();
+  for (const value of values) {
+    const list = map.get(key(value));
+    if (list === undefined) map.set(key(value), [value]);
+    else list.push(value);
+  }
+  return map;
 }
 
-function mean(values: readonly number[]): number {
-  return values.reduce((sum, value) => sum + value, 0) / values.length;
-}
-
-type Cell = WhiteBoxRecord | TransferRecord;
-
-/** The cell that leaves the least accuracy; of equals, the one in the more honest gradient mode. */
-function worst<T extends Cell>(cells: readonly T[]): T {
-  return cells.reduce((a, b) => {
-    const order = a.adversarialAccuracy - b.adversarialAccuracy;
-    return order < 0 || (order === 0 && compareModes(a.gradientMode, b.gradientMode) <= 0) ? a : b;
-  });
-}
-
-function measured(cells: readonly Cell[]): Measured | null {
-  if (cells.length === 0) return null;
+function measured(cells: readonly WorstCaseRecord[]): Measured | null {
+  const [first] = cells;
+  if (first === undefined) return null;
   const accuracies = cells.map((cell) => cell.adversarialAccuracy);
+  const losses = cells.map((cell) => cell.adversarialLoss);
+  const flippable = cells.flatMap((cell) => cell.flippableFraction ?? []);
   return {
     accuracy: mean(accuracies),
-    lowest: Math.min(...accuracies),
-    highest: Math.max(...accuracies),
+    deviation: deviation(accuracies),
+    interval: cells.length === 1 ? first.interval : null,
     cleanAccuracy: mean(cells.map((cell) => cell.cleanAccuracy)),
-    loss: mean(cells.map((cell) => cell.adversarialLoss)),
-    flippable: mean(cells.map((cell) => cell.flippableFraction)),
-    zeroGradient: Math.max(
-      ...cells.map((cell) => (cell.threatModel === 'white-box' ? cell.zeroGradientFraction : 0)),
-    ),
+    loss: mean(losses),
+    lossDeviation: deviation(losses),
+    flippable: flippable.length === 0 ? null : mean(flippable),
     modes: distinct(
-      cells.map((cell) => cell.gradientMode),
+      cells.map((cell) => cell.worstMode.gradientMode),
       modeKey,
     ).sort(compareModes),
-    attacks: distinct(
-      cells.map((cell) => attackLabel(cell.attack)),
-      (label) => label,
-    ),
+    everyMode: cells.every((cell) => cell.everyMode),
     n: cells.map((cell) => cell.n),
     seeds: cells.map((cell) => cell.seed),
   };
 }
 
-/** Full precision first, then in order of appearance. */
-function recipeOrder(recipes: readonly string[]): string[] {
-  return [...recipes].sort((a, b) => Number(b === 'none') - Number(a === 'none'));
-}
-
-/** Natural first, then in order of appearance. */
-function trainingOrder(trainings: readonly TrainingRecord[]): TrainingRecord[] {
-  return [...trainings].sort((a, b) => Number(b.kind === 'natural') - Number(a.kind === 'natural'));
+function leastOf(cells: readonly WorstCaseRecord[]): WorstCaseRecord | undefined {
+  return cells.reduce<WorstCaseRecord | undefined>(
+    (least, cell) =>
+      least === undefined || cell.adversarialAccuracy < least.adversarialAccuracy ? cell : least,
+    undefined,
+  );
 }
 
 /** Every attack in the cells by label, in order of appearance, with its ε in ascending order. */
 export function attackKinds(
-  cells: readonly { readonly attack: AttackRecord; readonly epsilon: number }[],
+  cells: Iterable<{ readonly attack: AttackRecord; readonly epsilon: number }>,
 ): AttackKind[] {
-  const kinds = new Map<string, { multiStep: boolean; epsilons: Set<number> }>();
+  const kinds = new Map<string, { first: AttackRecord; epsilons: Set<number> }>();
   for (const { attack, epsilon } of cells) {
     const label = attackLabel(attack);
-    const kind = kinds.get(label) ?? { multiStep: isMultiStep(attack), epsilons: new Set<number>() };
+    const kind = kinds.get(label) ?? { first: attack, epsilons: new Set<number>() };
     kind.epsilons.add(epsilon);
     kinds.set(label, kind);
   }
-  return [...kinds].map(([label, { multiStep, epsilons }]) => ({
+  return [...kinds].map(([label, { first, epsilons }]) => ({
     label,
-    multiStep,
+    norm: first.norm ?? 'linf',
+    multiStep: isMultiStep(first),
     epsilons: [...epsilons].sort((a, b) => a - b),
   }));
 }
 
-export function summarize(results: Results): Summary {
-  const main = results.networks.filter((network) => !network.twin);
-  const models = distinct(main, (network) => network.model).map((network) => network.model);
-  const recipes = recipeOrder(distinct(main, (network) => network.recipe).map((network) => network.recipe));
-  const trainings = trainingOrder(
-    distinct(
-      main.map((network) => network.training),
-      trainingKey,
-    ),
-  );
-  const inputBits = [...new Set(main.map((network) => network.inputBits))].sort((a, b) => b - a);
+/** One measurement of a network. */
+export function cellKey(network: string, label: string, epsilon: number): string {
+  return `${network}\n${label}\n${epsilon}`;
+}
 
-  const groups = new Map<string, NetworkRecord[]>();
-  for (const network of main) push(groups, variantKey(network), network);
-  const variants: Variant[] = [...groups].map(([key, networks]) => {
-    const { model, recipe, inputBits: bits, training } = networks[0] as NetworkRecord;
-    return { key, model, recipe, inputBits: bits, training, networks };
-  });
-  const trainingKeys = trainings.map(trainingKey);
+/** Models, trainings and recipes in order of appearance, natural and full precision first; bits descending. */
+function sortVariants(main: readonly NetworkRecord[]) {
+  const models = [...new Set(main.map((network) => network.model))];
+  const recipes = [...new Set(main.map((network) => network.recipe))].sort(
+    (a, b) => Number(b === 'none') - Number(a === 'none'),
+  );
+  const trainings = distinct(
+    main.map((network) => network.training),
+    trainingKey,
+  ).sort((a, b) => Number(b.kind === 'natural') - Number(a.kind === 'natural'));
+  const inputBits = [...new Set(main.map((network) => network.inputBits))].sort((a, b) => b - a);
+  const keys = trainings.map(trainingKey);
   const rank = (variant: Variant) => [
     models.indexOf(variant.model),
-    trainingKeys.indexOf(trainingKey(variant.training)),
+    keys.indexOf(trainingKey(variant.training)),
     recipes.indexOf(variant.recipe),
     -variant.inputBits,
   ];
-  variants.sort((a, b) => {
-    const left = rank(a);
-    const right = rank(b);
-    const at = left.findIndex((value, i) => value !== right[i]);
-    return at < 0 ? 0 : (left[at] as number) - (right[at] as number);
-  });
+  const variants = [...grouped(main, ({ variant }) => variant)]
+    .map(([key, networks]): Variant => {
+      const { model, recipe, inputBits: bits, training } = networks[0] as NetworkRecord;
+      const bySeed = [...networks].sort((a, b) => a.seed - b.seed);
+      return { key, model, recipe, inputBits: bits, training, networks: bySeed };
+    })
+    .map((variant) => ({ variant, rank: rank(variant) }))
+    .sort((a, b) => {
+      const at = a.rank.findIndex((value, i) => value !== b.rank[i]);
+      return at < 0 ? 0 : (a.rank[at] as number) - (b.rank[at] as number);
+    })
+    .map(({ variant }) => variant);
+  return { models, recipes, trainings, inputBits, variants };
+}
 
-  const attacks = attackKinds(results.whiteBox);
-  const epsilons = [...new Set(results.whiteBox.map((cell) => cell.epsilon))].sort((a, b) => a - b);
-  const index = new Map<string, WhiteBoxRecord[]>();
-  for (const cell of results.whiteBox) {
-    push(index, `${cell.network}\n${attackLabel(cell.attack)}\n${cell.epsilon}`, cell);
-  }
-  const cellsOf = (network: NetworkRecord, attack: AttackKind, epsilon: number) =>
-    index.get(`${network.id}\n${attack.label}\n${epsilon}`) ?? [];
-
+export function summarize(results: Results): Summary {
+  const sorted = sortVariants(results.networks.filter((network) => !network.twin));
+  const worst = grouped(results.worstCase, (cell) =>
+    cellKey(cell.network, attackLabel(cell.attack), cell.epsilon),
+  );
+  const byMode = grouped(results.whiteBox, (cell) =>
+    cellKey(cell.network, attackLabel(cell.attack), cell.epsilon),
+  );
+  const worstOf = grouped(results.worstCase, ({ network }) => network);
+  const whiteBoxOf = grouped(results.whiteBox, ({ network }) => network);
+  const ofModel = grouped(sorted.variants, ({ model }) => model);
   const strongest: Summary['strongest'] = (variant, kinds, epsilon) =>
     measured(
-      variant.networks.flatMap((network) => {
-        const cells = kinds.flatMap((attack) => cellsOf(network, attack, epsilon));
-        return cells.length === 0 ? [] : [worst(cells)];
-      }),
-    );
-
-  return {
-    results,
-    variants,
-    models,
-    recipes,
-    trainings,
-    inputBits,
-    attacks,
-    epsilons,
-    headline: (variant, attack, epsilon) => strongest(variant, [attack], epsilon),
-    strongest,
-    inMode: (variant, attack, epsilon, mode) =>
-      measured(
-        variant.networks.flatMap((network) =>
-          cellsOf(network, attack, epsilon).filter((cell) => modeKey(cell.gradientMode) === modeKey(mode)),
-        ),
+      variant.networks.flatMap(
+        ({ id }) => leastOf(kinds.flatMap((kind) => worst.get(cellKey(id, kind.label, epsilon)) ?? [])) ?? [],
       ),
-  };
-}
-
-/** The transfer matrix of one attack at one ε: source by target, over seeds and the worst gradient mode. */
-export interface TransferMatrix {
-  readonly attack: AttackKind;
-  readonly epsilon: number;
-  readonly variants: readonly Variant[];
-  cell(
-    source: Variant,
-    target: Variant,
-  ): (Measured & { readonly diagonal: 'twin' | 'white-box' | null }) | null;
-  readonly measured: readonly Measured[];
-}
-
-/** Builds the matrix; a twin stands in the row of the variant it is the twin of. */
-export function transferMatrix(summary: Summary, attack: AttackKind, epsilon: number): TransferMatrix {
-  const byId = new Map(summary.results.networks.map((network) => [network.id, variantKey(network)]));
-  const pairs = new Map<string, Map<string, TransferRecord[]>>();
-  for (const record of summary.results.transfer) {
-    if (record.epsilon !== epsilon || attackLabel(record.attack) !== attack.label) continue;
-    const key = `${byId.get(record.source)}\n${byId.get(record.target)}`;
-    const runs = pairs.get(key) ?? new Map<string, TransferRecord[]>();
-    push(runs, `${record.source}\n${record.target}`, record);
-    pairs.set(key, runs);
-  }
-  const cells = new Map(
-    [...pairs].map(([key, runs]) => {
-      const all = [...runs.values()].map(worst);
-      const twins = all.filter((cell) => cell.diagonal === 'twin');
-      const picked = twins.length > 0 ? twins : all;
-      const facts = measured(picked) as Measured;
-      return [key, { ...facts, diagonal: (picked[0] as TransferRecord).diagonal }] as const;
-    }),
-  );
+    );
   return {
-    attack,
-    epsilon,
-    variants: summary.variants.filter((variant) =>
-      [...pairs.keys()].some((key) => key.split('\n').includes(variant.key)),
-    ),
-    cell: (source, target) => cells.get(`${source.key}\n${target.key}`) ?? null,
-    measured: [...cells.values()],
+    ...sorted,
+    results,
+    byId: new Map(results.networks.map((network) => [network.id, network])),
+    attacks: attackKinds(results.worstCase),
+    of: (model) => ofModel.get(model) ?? [],
+    worst: (variant, attack, epsilon) => strongest(variant, [attack], epsilon),
+    strongest,
+    inModes: (variant, attack, epsilon) => {
+      const cells = variant.networks.flatMap(
+        ({ id }) => byMode.get(cellKey(id, attack.label, epsilon)) ?? [],
+      );
+      return [...grouped(cells, ({ gradientMode }) => modeKey(gradientMode)).values()]
+        .map(
+          (same): InMode => ({
+            mode: (same[0] as WhiteBoxRecord).gradientMode,
+            coverage: same.some((cell) => cell.coverage === 'remaining') ? 'remaining' : 'all',
+            accuracy: mean(same.map((cell) => cell.adversarialAccuracy)),
+            n: same.map((cell) => cell.n),
+            seeds: same.map((cell) => cell.seed),
+          }),
+        )
+        .sort((a, b) => compareModes(a.mode, b.mode));
+    },
+    worstOf: (network) => worstOf.get(network) ?? [],
+    whiteBoxOf: (network) => whiteBoxOf.get(network) ?? [],
   };
 }

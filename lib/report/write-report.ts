@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { z } from 'zod';
 import { HardbitError } from '../errors.js';
-import { readFile, writeFileAtomic } from '../files.js';
+import { makeFolder, readFile, writeFileAtomic } from '../files.js';
 import {
   type Examples,
   examplesSchema,
@@ -11,8 +11,8 @@ import {
   type Results,
   resultsSchema,
 } from '../study/results.js';
-import { networksCsv, transferCsv, whiteBoxCsv } from './csv.js';
-import { renderReport } from './html.js';
+import { claimsCsv, networksCsv, transferCsv, whiteBoxCsv, worstCaseCsv } from './csv.js';
+import { type ReportFile, reportFiles } from './html.js';
 
 const EXAMPLES_VERSION = 1;
 
@@ -47,6 +47,12 @@ function parseStudyFile<T>(path: string, kind: string, version: number, schema: 
         'update hardbit to the version that wrote the study.',
     );
   }
+  if (typeof head.version === 'number' && head.version < version) {
+    throw new HardbitError(
+      'ERR_HARDBIT_FORMAT',
+      `'${path}' has version ${head.version} and this hardbit reads version ${version}; run the study again.`,
+    );
+  }
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];
@@ -67,6 +73,7 @@ function checkReferences(path: string, results: Results): void {
   }
   const named = [
     ...results.whiteBox.map((cell) => cell.network),
+    ...results.worstCase.map((cell) => cell.network),
     ...results.transfer.flatMap((cell) => [cell.source, cell.target]),
   ];
   const missing = named.find((id) => !ids.has(id));
@@ -90,28 +97,50 @@ export function readStudy(dir: string): { readonly results: Results; readonly ex
   return { results, examples };
 }
 
+/** Where the files of a report lie. */
+export interface WrittenReport {
+  /** report.html */
+  readonly html: string;
+  readonly csv: string[];
+  /** Pages of networks. */
+  readonly pages: string[];
+  /** SVG files. */
+  readonly figures: string[];
+}
+
 /**
- * Writes `report.html`, `networks.csv`, `white-box.csv` and `transfer.csv` into a study's folder from its
- * `results.json` and `examples.json`. The same input gives the same bytes.
+ * Writes the report of a study into its folder, from `results.json` and `examples.json`: the tables (`networks.csv`,
+ * `white-box.csv`, `worst-case.csv`, `transfer.csv`, `claims.csv`), `figures/*.svg`, `networks/<id>.html` and, last,
+ * `report.html`. Every file is written whole or not at all; the same input gives the same bytes.
  *
  * @returns paths of the files written
  * @throws ERR_HARDBIT_READ, ERR_HARDBIT_FORMAT as {@link readStudy}; ERR_HARDBIT_WRITE where the folder cannot be
  *   written
  */
-export async function writeReport(dir: string): Promise<{ html: string; csv: string[] }> {
+export async function writeReport(dir: string): Promise<WrittenReport> {
   const { results, examples } = readStudy(dir);
-  const page = await renderReport(results, examples);
-  const tables: readonly (readonly [string, string])[] = [
-    ['networks.csv', networksCsv(results)],
-    ['white-box.csv', whiteBoxCsv(results)],
-    ['transfer.csv', transferCsv(results)],
+  const tables: readonly (readonly [string, (of: Results) => string])[] = [
+    ['networks.csv', networksCsv],
+    ['white-box.csv', whiteBoxCsv],
+    ['worst-case.csv', worstCaseCsv],
+    ['transfer.csv', transferCsv],
+    ['claims.csv', claimsCsv],
   ];
-  const csv = tables.map(([name, text]) => {
-    const path = join(dir, name);
-    writeFileAtomic(path, text);
-    return path;
-  });
-  const html = join(dir, 'report.html');
-  writeFileAtomic(html, page);
-  return { html, csv };
+  const written: WrittenReport = { html: join(dir, 'report.html'), csv: [], pages: [], figures: [] };
+  const write = (path: string, text: string): string => {
+    const full = join(dir, path);
+    writeFileAtomic(full, text);
+    return full;
+  };
+  // Everything is made before anything is written: what cannot be shown leaves the old report whole.
+  const files: ReportFile[] = [];
+  for await (const file of reportFiles(results, examples)) files.push(file);
+  for (const part of ['networks', 'figures']) makeFolder(join(dir, part));
+  for (const [name, table] of tables) written.csv.push(write(name, table(results)));
+  for (const { path, text } of files) {
+    const full = write(path, text);
+    if (path.startsWith('figures/')) written.figures.push(full);
+    else if (path.startsWith('networks/')) written.pages.push(full);
+  }
+  return written;
 }

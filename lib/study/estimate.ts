@@ -4,41 +4,43 @@ import { resolveAttack } from '../evaluation/attack-options.js';
 import { evaluateClean } from '../evaluation/clean.js';
 import { createModel } from '../models/registry.js';
 import { fit } from '../training/fit.js';
-import type { AttackTask, PlannedNetwork, Preset, StudyPlan } from './plan.js';
-import { trainingKey } from './words.js';
+import { fitOptionsOf } from './networks.js';
+import type { AttackTask, PlannedNetwork, Step } from './plan.js';
 
-/** Measured costs of a study's elementary steps, in seconds, by recipe. */
+/** Measured costs of a study's elementary steps, in seconds. */
 export interface StudyCosts {
-  /** One training step, by recipe and training (`stepKey`). */
+  /** One training step, by model, recipe, batch size and attack (`stepKey`). */
   readonly step: ReadonlyMap<string, number>;
-  /** One gradient with respect to one image. */
+  /** One gradient with respect to one image, by model and recipe (`modelKey`). */
   readonly gradient: ReadonlyMap<string, number>;
-  /** One prediction of one image. */
+  /** One prediction of one image, by model and recipe. */
   readonly prediction: ReadonlyMap<string, number>;
 }
 
-const WARM_UP_STEPS = 3;
-const MEASURED_STEPS = 8;
+/** Training steps that count, after those that warm up. */
+const WARM_UP_STEPS = 2;
+const MEASURED_STEPS = 4;
 const MEASURED_IMAGES = 500;
-const MEASURED_GRADIENTS = 3;
+const MEASURED_GRADIENTS = 2;
+/** What early stopping leaves of an attack's gradients, and what is left to attack after a first mode: rough means. */
+const STOPPED_EARLY = 0.5;
+const REMAINING = 0.4;
 
-export function stepKey(network: Pick<PlannedNetwork, 'recipe' | 'training'>): string {
-  return `${network.recipe} ${trainingKey(network.training)}`;
+type CostedNetwork = Pick<PlannedNetwork, 'model' | 'recipe' | 'training' | 'fit'>;
+
+export function modelKey({ model, recipe }: Pick<PlannedNetwork, 'model' | 'recipe'>): string {
+  return `${model} ${recipe}`;
 }
 
-/** What `fit` needs for one network of a study. */
-export function fitOptionsOf(preset: Preset, network: Pick<PlannedNetwork, 'training' | 'seed'>) {
-  const { training } = network;
-  return {
-    epochs: preset.epochs,
-    batchSize: preset.batchSize,
-    seed: network.seed,
-    optimizer: preset.optimizer,
-    schedule: preset.schedule,
-    ...(training.kind === 'natural'
-      ? {}
-      : { adversarial: { attack: training.attack, epsilon: training.epsilon, mix: training.mix } }),
-  };
+/**
+ * Networks of one key take equally long to train by a step. Input bits, and which network an attack goes through, change
+ * little.
+ */
+export function stepKey(network: CostedNetwork): string {
+  const { training, fit: options } = network;
+  const attack =
+    training.kind === 'natural' ? '' : `${training.attack} ${training.steps ?? 1} ${training.mix}`;
+  return `${modelKey(network)} ${options.batchSize} ${options.optimizer.name} ${training.kind} ${attack}`;
 }
 
 function median(values: readonly number[]): number {
@@ -52,49 +54,78 @@ async function secondsOf(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
-/** Runs a few real training steps, attack steps and predictions of each kind the plan holds. Takes a second or two. */
+/** Seconds of a real training step; ensemble training is measured with an untrained source. */
+async function measureStep(network: PlannedNetwork, train: Dataset, signal?: AbortSignal): Promise<number> {
+  const model = createModel(network.model, network);
+  const source = createModel(network.model, { ...network, seed: network.seed + 1 });
+  const rows = Math.min(train.size, network.fit.batchSize * (WARM_UP_STEPS + MEASURED_STEPS));
+  const part = takeFirst(train, rows);
+  try {
+    const ends: number[] = [performance.now()];
+    await fit(model, part, {
+      ...fitOptionsOf(network, [{ name: 'source', model: source }]),
+      epochs: 1,
+      signal,
+      onProgress: () => ends.push(performance.now()),
+    });
+    const spent = ends.slice(1).map((end, i) => (end - (ends[i] as number)) / 1000);
+    return median(spent.slice(Math.min(WARM_UP_STEPS, spent.length - 1)));
+  } finally {
+    part.dispose();
+    source.dispose();
+    model.dispose();
+  }
+}
+
+/** Seconds of a prediction and of an attack's gradient, an image. */
+async function measureAttack(
+  network: PlannedNetwork,
+  test: Dataset,
+  signal?: AbortSignal,
+): Promise<{ readonly prediction: number; readonly gradient: number }> {
+  const model = createModel(network.model, network);
+  try {
+    await evaluateClean(model, test, { signal });
+    const predicted = await secondsOf(() => evaluateClean(model, test, { signal }));
+    const attack = resolveAttack('pgd', { epsilon: 0.1, steps: MEASURED_GRADIENTS });
+    const attacked = await secondsOf(() => evaluateAttack(model, test, attack, { seed: 0, signal }));
+    return {
+      prediction: predicted / test.size,
+      // The attack also predicts the clean and the attacked images.
+      gradient: Math.max(0, attacked - 2 * predicted) / (test.size * MEASURED_GRADIENTS),
+    };
+  } finally {
+    model.dispose();
+  }
+}
+
+/**
+ * Runs a few real steps of each kind that is needed.
+ *
+ * @param networks those to be trained, and those to be attacked or shown images
+ */
 export async function measureCosts(
-  plan: StudyPlan,
+  networks: { readonly trained: readonly PlannedNetwork[]; readonly attacked: readonly PlannedNetwork[] },
   data: { readonly train: Dataset; readonly test: Dataset },
   signal?: AbortSignal,
 ): Promise<StudyCosts> {
-  const { preset } = plan;
   const step = new Map<string, number>();
   const gradient = new Map<string, number>();
   const prediction = new Map<string, number>();
-  const rows = Math.min(data.train.size, preset.batchSize * (WARM_UP_STEPS + MEASURED_STEPS));
-  const train = takeFirst(data.train, rows);
   const test = takeFirst(data.test, Math.min(data.test.size, MEASURED_IMAGES));
   try {
-    for (const network of plan.networks) {
+    for (const network of networks.trained) {
       const key = stepKey(network);
-      if (step.has(key)) continue;
-      const model = createModel(network.model, network);
-      try {
-        const ends: number[] = [performance.now()];
-        await fit(model, train, {
-          ...fitOptionsOf(preset, network),
-          epochs: 1,
-          signal,
-          onProgress: () => ends.push(performance.now()),
-        });
-        const spent = ends.slice(1).map((end, i) => (end - (ends[i] as number)) / 1000);
-        step.set(key, median(spent.slice(Math.min(WARM_UP_STEPS, spent.length - 1))));
-        if (prediction.has(network.recipe)) continue;
-        await evaluateClean(model, test, { signal });
-        prediction.set(
-          network.recipe,
-          (await secondsOf(() => evaluateClean(model, test, { signal }))) / test.size,
-        );
-        const attack = resolveAttack('pgd', { epsilon: 0.1, steps: MEASURED_GRADIENTS });
-        const attacked = await secondsOf(() => evaluateAttack(model, test, attack, { seed: 0, signal }));
-        gradient.set(network.recipe, attacked / (test.size * MEASURED_GRADIENTS));
-      } finally {
-        model.dispose();
-      }
+      if (!step.has(key)) step.set(key, await measureStep(network, data.train, signal));
+    }
+    for (const network of [...networks.trained, ...networks.attacked]) {
+      const key = modelKey(network);
+      if (prediction.has(key)) continue;
+      const costs = await measureAttack(network, test, signal);
+      prediction.set(key, costs.prediction);
+      gradient.set(key, costs.gradient);
     }
   } finally {
-    train.dispose();
     test.dispose();
   }
   return { step, gradient, prediction };
@@ -103,14 +134,13 @@ export async function measureCosts(
 /** Estimated seconds to train a network and measure its clean accuracy. */
 export function networkSeconds(
   costs: StudyCosts,
-  preset: Preset,
-  network: PlannedNetwork,
+  network: CostedNetwork,
   examples: { readonly train: number; readonly test: number },
 ): number {
-  const steps = preset.epochs * Math.ceil(examples.train / preset.batchSize);
+  const steps = network.fit.epochs * Math.ceil(examples.train / network.fit.batchSize);
   return (
     steps * (costs.step.get(stepKey(network)) ?? 0) +
-    examples.test * (costs.prediction.get(network.recipe) ?? 0)
+    examples.test * (costs.prediction.get(modelKey(network)) ?? 0)
   );
 }
 
@@ -118,16 +148,38 @@ export function networkSeconds(
 export function taskSeconds(
   costs: StudyCosts,
   task: AttackTask,
-  recipeOf: (network: string) => string,
+  networkOf: (id: string) => Pick<PlannedNetwork, 'model' | 'recipe'>,
   images: number,
 ): number {
   const { attack } = task;
-  const gradients =
-    (attack.name === 'pgd' || attack.name === 'bim' ? attack.steps : 1) *
-    (attack.name === 'pgd' ? attack.restarts : 1);
+  const steps = 'steps' in attack ? attack.steps : 1;
+  const restarts = attack.name === 'pgd' ? attack.restarts : 1;
+  const stopped = 'earlyStop' in attack && attack.earlyStop === true ? STOPPED_EARLY : 1;
+  const remaining = task.whiteBox?.after == null ? 1 : REMAINING;
+  const predictionOf = (id: string) => costs.prediction.get(modelKey(networkOf(id))) ?? 0;
   const predicted = (task.transfer?.targets ?? [])
     .filter((target) => target.diagonal !== 'white-box')
-    .reduce((sum, target) => sum + (costs.prediction.get(recipeOf(target.network)) ?? 0), 0);
-  const own = recipeOf(task.network);
-  return images * (gradients * (costs.gradient.get(own) ?? 0) + (costs.prediction.get(own) ?? 0) + predicted);
+    .reduce((sum, target) => sum + predictionOf(target.network), 0);
+  const gradients = steps * restarts * stopped;
+  const own =
+    gradients * (costs.gradient.get(modelKey(networkOf(task.network))) ?? 0) + predictionOf(task.network);
+  return images * (remaining * own + predicted);
+}
+
+/** Estimated seconds of each step. */
+export function stepSeconds(
+  costs: StudyCosts,
+  networks: readonly PlannedNetwork[],
+  examples: { readonly train: number; readonly test: number },
+): (step: Step) => number {
+  const byId = new Map(networks.map((network) => [network.id, network]));
+  return (step) =>
+    step.kind === 'train'
+      ? networkSeconds(costs, step.network, examples)
+      : taskSeconds(
+          costs,
+          step.task,
+          (id) => byId.get(id) as PlannedNetwork,
+          Math.min(step.task.images, examples.test),
+        );
 }

@@ -1,3 +1,13 @@
+import type { Shard } from './plan.js';
+
+/** Estimated seconds of what is left to do with one model. */
+export interface EstimatedPart {
+  readonly model: string;
+  readonly training: number;
+  readonly whiteBox: number;
+  readonly transfer: number;
+}
+
 /** What a study says while it runs. */
 export type StudyEvent =
   /** Before it starts. `keptNetworks` and `keptTasks` were found finished and will not be repeated. */
@@ -8,6 +18,9 @@ export type StudyEvent =
       readonly tasks: number;
       readonly keptNetworks: number;
       readonly keptTasks: number;
+      readonly shard: Shard;
+      /** Where the time goes, in the plan's order. */
+      readonly parts: readonly EstimatedPart[];
     }
   | {
       readonly kind: 'progress';

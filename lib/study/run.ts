@@ -2,26 +2,22 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Dataset, takeFirst } from '../data/dataset.js';
 import { loadDataset } from '../data/registry.js';
 import { throwIfAborted } from '../errors.js';
-import { writeFileAtomic } from '../files.js';
-import { createModel, type Model } from '../models/registry.js';
-import { runtimeInfo } from '../tensor/runtime.js';
-import { version } from '../version.js';
-import { judgeClaims } from './claims.js';
-import { measureCosts, networkSeconds, taskSeconds } from './estimate.js';
-import type { StudyFacts } from './facts.js';
-import { findNetwork, openNetwork, type TrainedNetwork, trainNetwork } from './networks.js';
-import { type AttackTask, findPreset, type Preset, planStudy, type StudyPlan } from './plan.js';
-import { Meter, type StudyEvent } from './progress.js';
 import {
-  type Examples,
-  examplesSchema,
-  RESULTS_SCHEMA,
-  RESULTS_VERSION,
-  type Results,
-  resultsSchema,
-} from './results.js';
-import { decodeBits, StudyStore } from './store.js';
-import { type FinishedTask, findTask, type OpenNetworks, runTask } from './tasks.js';
+  gradientModesFor,
+  type RecordedGradientMode,
+  recordGradientMode,
+} from '../evaluation/gradient-mode.js';
+import { createModel } from '../models/registry.js';
+import { runtimeInfo } from '../tensor/runtime.js';
+import { assemble, imagesOf, type Kept, readKept, writeResults } from './assemble.js';
+import { measureCosts, stepSeconds } from './estimate.js';
+import { OpenModels, type TrainedNetwork, trainNetwork } from './networks.js';
+import { type AttackTask, planStudy, type Shard, type Step, type StudyPlan, takeShard } from './plan.js';
+import { findPreset, type Preset } from './presets.js';
+import { type EstimatedPart, Meter, type StudyEvent } from './progress.js';
+import type { Results } from './results.js';
+import { type Environment, environmentSchema, finishedSchema, StudyStore } from './store.js';
+import { type OpenNetworks, runTask } from './tasks.js';
 import { attackText, epsilonText, networkText } from './words.js';
 
 export type { StudyEvent } from './progress.js';
@@ -33,6 +29,8 @@ export interface StudyOptions {
   readonly out: string;
   /** Number of seeds, 1 … 100; 1 by default. */
   readonly seeds?: number | undefined;
+  /** The part of the plan to work off; all of it by default. */
+  readonly shard?: Shard | undefined;
   /** Go on with the study that the folder holds; without one, start it. */
   readonly resume?: boolean | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -54,8 +52,9 @@ export interface StudyData {
  * the folder. Every finished network and cell is kept as it is finished; with `resume` an interrupted study goes on, and
  * ends in the same results, times apart.
  *
- * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown dataset or preset; ERR_HARDBIT_RESUME for a folder that holds something
- * else; ERR_HARDBIT_ABORTED when `signal` fires, with what was finished kept; ERR_HARDBIT_WRITE
+ * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown dataset or preset; ERR_HARDBIT_ARGUMENT for seeds or a shard out of range;
+ * ERR_HARDBIT_RESUME for a folder that holds something else; ERR_HARDBIT_ABORTED when `signal` fires, with what was
+ * finished kept; ERR_HARDBIT_WRITE
  */
 export async function runStudy(options: StudyOptions): Promise<Results> {
   const preset = findPreset(options.dataset, options.preset);
@@ -68,91 +67,121 @@ export async function runPreset(
   load: () => Promise<StudyData>,
   options: Omit<StudyOptions, 'dataset' | 'preset'>,
 ): Promise<Results> {
-  const started = performance.now();
-  const plan = planStudy(preset, options.seeds ?? 1, hasSignOf(preset));
+  const whole = planPreset(preset, options.seeds ?? 1);
+  const plan = options.shard === undefined ? whole : takeShard(whole, options.shard);
   const store = StudyStore.open(
     options.out,
-    { preset: preset.name, seeds: plan.seeds.length, hash: plan.hash },
+    {
+      dataset: preset.dataset,
+      preset: preset.name,
+      seeds: plan.seeds.length,
+      shard: plan.shard,
+      plan: plan.hash,
+    },
     options.resume ?? false,
   );
   try {
-    return await runPlan(store, plan, await load(), preset.images, options, started);
+    return await runPlan(store, whole, plan, await load(), options);
   } finally {
     store.close();
   }
 }
 
+/** The whole plan of a preset, with the gradient modes of its networks: asked of a network, once a model and recipe. */
+export function planPreset(preset: Preset, seeds: number): StudyPlan {
+  const known = new Map<string, readonly RecordedGradientMode[]>();
+  return planStudy(preset, seeds, (name, recipe) => {
+    const key = `${name} ${recipe}`;
+    const found = known.get(key);
+    if (found !== undefined) return found;
+    const model = createModel(name, { inputBits: 8, recipe, seed: 0 });
+    const modes = gradientModesFor(model).map((mode) => recordGradientMode(model, mode));
+    model.dispose();
+    known.set(key, modes);
+    return modes;
+  });
+}
+
+function environmentOf(data: StudyData, dataset: string, command: string): Environment {
+  const info = runtimeInfo();
+  return {
+    command,
+    dataset: {
+      name: dataset,
+      trainExamples: data.train.size,
+      testExamples: data.test.size,
+      sha256: { ...data.sha256 },
+    },
+    imageShape: [...data.test.imageShape],
+    machine: {
+      cpu: info.cpu,
+      isa: info.isa,
+      threads: info.threads,
+      node: process.version,
+      platform: `${process.platform}-${process.arch}`,
+    },
+  };
+}
+
 /** Does what the plan leaves to do, and frees the data. */
 async function runPlan(
   store: StudyStore,
+  whole: StudyPlan,
   plan: StudyPlan,
   data: StudyData,
-  images: number,
   options: Omit<StudyOptions, 'dataset' | 'preset'>,
-  started: number,
 ): Promise<Results> {
-  const attacked = takeFirst(data.test, Math.min(images, data.test.size));
-  const models = new Map<string, Model>();
+  const environment = environmentOf(data, plan.preset.dataset, options.command);
+  store.write('environment.json', environmentSchema, environment);
+  const models = new OpenModels(store);
+  const attacked = new Map<number, Dataset>();
+  const imagesFor = (task: AttackTask): Dataset => {
+    const size = imagesOf(task, data.test.size);
+    const images = attacked.get(size) ?? takeFirst(data.test, size);
+    attacked.set(size, images);
+    return images;
+  };
   try {
-    const work = await Work.prepare(store, plan, data, attacked, options);
-    const kept = work.keptSeconds;
-    const trained = await work.trainNetworks();
-    const networks: OpenNetworks = {
-      trained: (id) => trained.get(id) as TrainedNetwork,
-      model: (id) => {
-        const open = models.get(id) ?? openNetwork(store, (trained.get(id) as TrainedNetwork).plan);
-        models.set(id, open);
-        return open;
-      },
-    };
-    const finished = await work.runTasks(networks);
-    const seconds = kept + (performance.now() - started) / 1000;
-    return writeResults(store, plan, data, attacked.size, trained, finished, options.command, seconds);
+    const work = await Work.prepare(store, plan, data, options);
+    await work.run(models, imagesFor);
+    const known = store.read('finished.json', finishedSchema);
+    const finished = known ?? { finishedAt: new Date().toISOString() };
+    if (known === null || work.didSomething) store.write('finished.json', finishedSchema, finished);
+    const pieces = { plan, environment, finishedAt: finished.finishedAt, kept: work.kept };
+    const assembled = assemble(whole, [pieces], options.command);
+    writeResults((name) => store.path(name), assembled);
+    return assembled.results;
   } finally {
-    for (const model of models.values()) model.dispose();
-    attacked.dispose();
+    models.dispose();
+    for (const images of attacked.values()) images.dispose();
     data.train.dispose();
     data.test.dispose();
   }
 }
 
-/** Whether networks of a recipe have sign layers: asked of a network, once a recipe. */
-function hasSignOf(preset: Preset): (recipe: string) => boolean {
-  const known = new Map<string, boolean>();
-  return (recipe) => {
-    const found = known.get(recipe);
-    if (found !== undefined) return found;
-    const model = createModel(preset.model, { inputBits: 8, recipe, seed: 0 });
-    known.set(recipe, model.hasSign);
-    model.dispose();
-    return known.get(recipe) as boolean;
-  };
-}
+/** How many files are looked at before other things get a turn. */
+const FILES_A_TURN = 32;
 
 /** The work of a study that is left, with what it is expected to cost. */
 class Work {
   readonly #meter: Meter;
+  readonly #left: ReadonlySet<Step>;
 
   private constructor(
     readonly store: StudyStore,
     readonly plan: StudyPlan,
     readonly data: StudyData,
-    readonly attacked: Dataset,
     readonly options: Pick<StudyOptions, 'signal' | 'onEvent'>,
-    readonly kept: {
-      readonly networks: ReadonlyMap<string, TrainedNetwork>;
-      readonly tasks: ReadonlyMap<AttackTask, FinishedTask>;
-    },
-    readonly secondsOf: {
-      readonly network: (id: string) => number;
-      readonly task: (task: AttackTask) => number;
-    },
+    readonly kept: Kept,
+    left: readonly Step[],
+    readonly secondsOf: (step: Step) => number,
   ) {
-    const { networks, tasks } = this.#left();
-    this.#meter = new Meter(
-      networks.reduce((sum, { id }) => sum + secondsOf.network(id), 0) +
-        tasks.reduce((sum, task) => sum + secondsOf.task(task), 0),
-    );
+    this.#left = new Set(left);
+    this.#meter = new Meter(left.reduce((sum, step) => sum + secondsOf(step), 0));
+  }
+
+  get didSomething(): boolean {
+    return this.#left.size > 0;
   }
 
   /** Looks at what is there, measures what the rest will cost, and says so. */
@@ -160,66 +189,56 @@ class Work {
     store: StudyStore,
     plan: StudyPlan,
     data: StudyData,
-    attacked: Dataset,
     options: Pick<StudyOptions, 'signal' | 'onEvent'>,
   ): Promise<Work> {
-    const networks = new Map<string, TrainedNetwork>();
-    for (const network of plan.networks) {
-      throwIfAborted(options.signal);
-      const found = findNetwork(store, network, data.test.size);
-      if (found !== null) networks.set(network.id, found);
-    }
-    const tasks = new Map<AttackTask, FinishedTask>();
-    for (const task of plan.tasks) {
-      tasks.set(
-        task,
-        findTask(store, task, (id) => networks.get(id), attacked.size),
-      );
-    }
-    const complete =
-      plan.networks.every(({ id }) => networks.has(id)) &&
-      plan.tasks.every((task) => isComplete(task, tasks));
+    const { signal, onEvent } = options;
+    let looked = 0;
+    const kept = await readKept(store, plan, data.test.size, true, async () => {
+      throwIfAborted(signal);
+      if (++looked % FILES_A_TURN === 0) await nextTurn();
+    });
+    const left = plan.steps.filter((step) => !isDone(step, kept));
     const byId = new Map(plan.networks.map((network) => [network.id, network]));
-    let secondsOf = { network: (_id: string) => 0, task: (_task: AttackTask) => 0 };
-    if (!complete) {
-      const costs = await measureCosts(plan, data, options.signal);
-      const examples = { train: data.train.size, test: data.test.size };
-      const planned = (id: string) => byId.get(id) as (typeof plan.networks)[number];
-      secondsOf = {
-        network: (id) => networkSeconds(costs, plan.preset, planned(id), examples),
-        task: (task) => taskSeconds(costs, task, (id) => planned(id).recipe, attacked.size),
-      };
-    }
-    const work = new Work(store, plan, data, attacked, options, { networks, tasks }, secondsOf);
-    const left = work.#left();
-    options.onEvent?.({
+    const trained = left.flatMap((step) => (step.kind === 'train' ? [step.network] : []));
+    const attacked = left
+      .flatMap((step) =>
+        step.kind === 'train'
+          ? []
+          : [step.task.network, ...(step.task.transfer?.targets ?? []).map(({ network }) => network)],
+      )
+      .flatMap((id) => byId.get(id) ?? []);
+    const costs = await measureCosts({ trained, attacked }, data, signal);
+    const secondsOf = stepSeconds(costs, plan.networks, {
+      train: data.train.size,
+      test: data.test.size,
+    });
+    const work = new Work(store, plan, data, options, kept, left, secondsOf);
+    const tasks = plan.steps.length - plan.networks.length;
+    onEvent?.({
       kind: 'estimate',
       seconds: work.#meter.secondsLeft,
       networks: plan.networks.length,
-      tasks: plan.tasks.length,
-      keptNetworks: plan.networks.length - left.networks.length,
-      keptTasks: plan.tasks.length - left.tasks.length,
+      tasks,
+      keptNetworks: plan.networks.length - trained.length,
+      keptTasks: tasks - (left.length - trained.length),
+      shard: plan.shard,
+      parts: work.#parts(),
     });
     return work;
   }
 
-  /** Seconds that earlier runs spent on what they finished. */
-  get keptSeconds(): number {
-    const trainings = [...this.kept.networks.values()].map(({ kept }) => kept.record.trainSeconds);
-    const attacks = [...this.kept.tasks.values()].flatMap(({ whiteBox, transfer }) => [
-      whiteBox?.record.seconds ?? 0,
-      ...(transfer?.targets ?? []).map(({ record }) =>
-        record.diagonal === 'white-box' ? 0 : record.seconds,
-      ),
-    ]);
-    return [...trainings, ...attacks].reduce((sum, seconds) => sum + seconds, 0);
-  }
-
-  #left() {
-    return {
-      networks: this.plan.networks.filter(({ id }) => !this.kept.networks.has(id)),
-      tasks: this.plan.tasks.filter((task) => !isComplete(task, this.kept.tasks)),
-    };
+  /** What is left, by model. */
+  #parts(): EstimatedPart[] {
+    const models = new Map(this.plan.networks.map(({ id, model }) => [id, model]));
+    const parts = new Map<string, { model: string; training: number; whiteBox: number; transfer: number }>();
+    for (const step of this.#left) {
+      const model = models.get(step.kind === 'train' ? step.network.id : step.task.network) as string;
+      const part = parts.get(model) ?? { model, training: 0, whiteBox: 0, transfer: 0 };
+      parts.set(model, part);
+      const kind = step.kind === 'train' ? 'training' : step.task.transfer === null ? 'whiteBox' : 'transfer';
+      part[kind] += this.secondsOf(step);
+    }
+    return [...parts.values()];
   }
 
   #report(doing: string): void {
@@ -249,110 +268,72 @@ class Work {
     return result;
   }
 
-  async trainNetworks(): Promise<ReadonlyMap<string, TrainedNetwork>> {
-    const trained = new Map<string, TrainedNetwork>();
-    const { length } = this.plan.networks;
-    for (const [i, network] of this.plan.networks.entries()) {
-      const kept = this.kept.networks.get(network.id);
-      const doing = `Training network ${i + 1} of ${length}: ${networkText(network)}`;
-      trained.set(
-        network.id,
-        kept ??
-          (await this.#piece(doing, this.secondsOf.network(network.id), (onFraction) =>
-            trainNetwork(this.store, this.plan.preset, network, this.data, {
-              signal: this.options.signal,
-              onFraction,
-            }),
-          )),
-      );
+  /** Works off what is left, in the plan's order, into `kept`. */
+  async run(models: OpenModels, imagesFor: (task: AttackTask) => Dataset): Promise<void> {
+    const { networks } = this.kept;
+    const open: OpenNetworks = {
+      trained: (id) => networks.get(id) as TrainedNetwork,
+      model: (id) => models.get((networks.get(id) as TrainedNetwork).plan),
+    };
+    const totals = {
+      train: this.plan.networks.length,
+      attack: this.plan.steps.length - this.plan.networks.length,
+    };
+    const counts = { train: 0, attack: 0 };
+    for (const step of this.plan.steps) {
+      const number = ++counts[step.kind];
+      if (!this.#left.has(step)) continue;
+      const place = `${number} of ${totals[step.kind]}`;
+      if (step.kind === 'train') await this.#train(step, place, open);
+      else await this.#attack(step, place, open, imagesFor(step.task));
     }
-    return trained;
   }
 
-  async runTasks(networks: OpenNetworks): Promise<ReadonlyMap<AttackTask, FinishedTask>> {
-    const finished = new Map<AttackTask, FinishedTask>();
-    const { length } = this.plan.tasks;
-    for (const [i, task] of this.plan.tasks.entries()) {
-      const known = this.kept.tasks.get(task) as FinishedTask;
-      if (isComplete(task, this.kept.tasks)) {
-        finished.set(task, known);
-        continue;
-      }
-      const { plan } = networks.trained(task.network);
-      const doing = `Attack ${i + 1} of ${length}: ${attackText(task.attack)}, ε = ${epsilonText(task.attack.epsilon)}, on ${networkText(plan)}`;
-      const done = await this.#piece(doing, this.secondsOf.task(task), (onFraction) =>
-        runTask(this.store, task, known, networks, this.attacked, {
-          signal: this.options.signal,
-          onFraction,
-        }),
-      );
-      finished.set(task, done);
-    }
-    return finished;
+  async #train(step: Step & { kind: 'train' }, place: string, open: OpenNetworks): Promise<void> {
+    const { network } = step;
+    const { training } = network;
+    const sources = training.kind === 'ensemble' ? training.sources : [];
+    const doing = `Training network ${place}: ${network.model}, ${networkText(network)}`;
+    const trained = await this.#piece(doing, this.secondsOf(step), (onFraction) =>
+      trainNetwork(this.store, this.plan.preset, network, this.data, {
+        sources: sources.map((name) => ({ name, model: open.model(name) })),
+        signal: this.options.signal,
+        onFraction,
+      }),
+    );
+    this.kept.networks.set(network.id, trained);
+  }
+
+  async #attack(
+    step: Step & { kind: 'attack' },
+    place: string,
+    open: OpenNetworks,
+    images: Dataset,
+  ): Promise<void> {
+    const { task } = step;
+    const { whiteBox, transfer } = this.kept;
+    const { plan } = open.trained(task.network);
+    const doing =
+      `Attack ${place}: ${attackText(task.attack)}, ε = ${epsilonText(task.attack.epsilon)}, ` +
+      `on ${plan.model}, ${networkText(plan)}`;
+    const known = {
+      whiteBox: task.whiteBox === null ? null : (whiteBox.get(task.whiteBox.id) ?? null),
+      transfer: task.transfer === null ? null : (transfer.get(task.transfer.id) ?? null),
+    };
+    const before = task.whiteBox?.after == null ? undefined : whiteBox.get(task.whiteBox.after);
+    const done = await this.#piece(doing, this.secondsOf(step), (onFraction) =>
+      runTask(this.store, task, known, before, open, images, { signal: this.options.signal, onFraction }),
+    );
+    if (task.whiteBox !== null && done.whiteBox !== null) whiteBox.set(task.whiteBox.id, done.whiteBox);
+    if (task.transfer !== null && done.transfer !== null) transfer.set(task.transfer.id, done.transfer);
   }
 }
 
-function isComplete(task: AttackTask, found: ReadonlyMap<AttackTask, FinishedTask>): boolean {
-  const { whiteBox = null, transfer = null } = found.get(task) ?? {};
-  return (task.whiteBox === null || whiteBox !== null) && (task.transfer === null || transfer !== null);
-}
-
-/** Puts the kept pieces together, in the plan's order. */
-function writeResults(
-  store: StudyStore,
-  plan: StudyPlan,
-  data: StudyData,
-  images: number,
-  trained: ReadonlyMap<string, TrainedNetwork>,
-  finished: ReadonlyMap<AttackTask, FinishedTask>,
-  command: string,
-  seconds: number,
-): Results {
-  const pieces = plan.tasks.map((task) => finished.get(task) as FinishedTask);
-  const whiteBox = pieces.flatMap((piece) => piece.whiteBox ?? []);
-  const transfer = pieces.flatMap((piece) => piece.transfer?.targets ?? []);
-  const networks = plan.networks.map(({ id }) => trained.get(id) as TrainedNetwork);
-  const flags = (bits: string) => decodeBits(bits, images) as Uint8Array;
-  const facts: StudyFacts = {
-    networks: networks.map(({ kept, correct }) => ({ record: kept.record, correct })),
-    whiteBox: whiteBox.map(({ record, correct }) => ({ record, correct: flags(correct) })),
-    transfer: transfer.map(({ record, correct }) => ({ record, correct: flags(correct) })),
-  };
-  const info = runtimeInfo();
-  const results: Results = resultsSchema.parse({
-    schema: RESULTS_SCHEMA,
-    version: RESULTS_VERSION,
-    library: { name: 'hardbit', version },
-    command,
-    preset: plan.preset.name,
-    dataset: {
-      name: plan.preset.dataset,
-      trainExamples: data.train.size,
-      testExamples: data.test.size,
-      sha256: data.sha256,
-    },
-    machine: {
-      cpu: info.cpu,
-      isa: info.isa,
-      threads: info.threads,
-      node: process.version,
-      platform: `${process.platform}-${process.arch}`,
-    },
-    seeds: [...plan.seeds],
-    finishedAt: new Date().toISOString(),
-    seconds,
-    networks: facts.networks.map(({ record }) => record),
-    whiteBox: facts.whiteBox.map(({ record }) => record),
-    transfer: facts.transfer.map(({ record }) => record),
-    claims: judgeClaims(facts),
-  } satisfies Results);
-  const examples: Examples = examplesSchema.parse({
-    schema: 'hardbit/examples',
-    version: 1,
-    imageShape: [...data.test.imageShape],
-    examples: whiteBox.flatMap(({ example }) => example ?? []),
-  });
-  writeFileAtomic(store.path('examples.json'), `${JSON.stringify(examples, null, 1)}\n`);
-  writeFileAtomic(store.path('results.json'), `${JSON.stringify(results, null, 1)}\n`);
-  return results;
+function isDone(step: Step, kept: Kept): boolean {
+  if (step.kind === 'train') return kept.networks.has(step.network.id);
+  const { whiteBox, transfer } = step.task;
+  return (
+    (whiteBox === null || kept.whiteBox.has(whiteBox.id)) &&
+    (transfer === null || kept.transfer.has(transfer.id))
+  );
 }

@@ -4,25 +4,17 @@ import { z } from 'zod';
 import { HardbitError } from '../errors.js';
 import { makeFolder, readFile, sha256, writeFileAtomic } from '../files.js';
 import { LOCK_FILE, lockFolder } from './lock.js';
-import { exampleSchema, networkSchema, transferSchema, whiteBoxSchema } from './results.js';
+import {
+  datasetSchema,
+  exampleSchema,
+  examplesSchema,
+  machineSchema,
+  networkSchema,
+  transferSchema,
+  whiteBoxSchema,
+} from './results.js';
 
-/** Per-example correctness as bits, example i in bit i mod 8 of byte ⌊i/8⌋. */
-export function encodeBits(flags: Uint8Array): string {
-  const bytes = new Uint8Array(Math.ceil(flags.length / 8));
-  flags.forEach((flag, i) => {
-    if (flag !== 0) bytes[i >> 3] = (bytes[i >> 3] as number) | (1 << (i & 7));
-  });
-  return Buffer.from(bytes).toString('base64');
-}
-
-/** The inverse of `encodeBits`; null where `text` does not hold exactly n bits. */
-export function decodeBits(text: string, n: number): Uint8Array | null {
-  const bytes = Buffer.from(text, 'base64');
-  if (bytes.length !== Math.ceil(n / 8)) return null;
-  const flags = Uint8Array.from({ length: n }, (_, i) => ((bytes[i >> 3] as number) >> (i & 7)) & 1);
-  return encodeBits(flags) === text ? flags : null;
-}
-
+/** Per-example correctness, as `encodeBits` writes it. */
 const bits = z.string();
 
 /** networks/<id>.json: a finished network. */
@@ -39,6 +31,7 @@ export type KeptNetwork = z.infer<typeof keptNetworkSchema>;
 export const keptWhiteBoxSchema = z.strictObject({
   record: whiteBoxSchema,
   sha256: z.string(),
+  /** 'remaining' cells: on all images, those that were fooled before included. */
   correct: bits,
   example: exampleSchema.nullable(),
 });
@@ -47,25 +40,45 @@ export type KeptWhiteBox = z.infer<typeof keptWhiteBoxSchema>;
 /** cells/<id>.json of the images made on one network, shown to others. `sha256` is that of the source's model file. */
 export const keptTransferSchema = z.strictObject({
   sha256: z.string(),
+  /** Time to make the images; 0 where a white-box measurement made them. */
+  seconds: z.number(),
   targets: z.array(z.strictObject({ record: transferSchema, sha256: z.string(), correct: bits })),
 });
 export type KeptTransfer = z.infer<typeof keptTransferSchema>;
 
-const studySchema = z.strictObject({
+/** environment.json: what the study runs on and was asked for. */
+export const environmentSchema = z.strictObject({
+  command: z.string(),
+  dataset: datasetSchema,
+  /** [H, W, C] */
+  imageShape: examplesSchema.shape.imageShape,
+  machine: machineSchema,
+});
+export type Environment = z.infer<typeof environmentSchema>;
+
+/** finished.json: everything of the folder's plan is done. */
+export const finishedSchema = z.strictObject({ finishedAt: z.string() });
+
+const headSchema = z.strictObject({
   schema: z.literal('hardbit/study'),
-  version: z.literal(1),
+  version: z.literal(2),
+  dataset: z.string(),
   preset: z.string(),
   seeds: z.number().int(),
-  /** Hash of the plan: only an equal plan may continue this study. */
+  shard: z.strictObject({ index: z.number().int(), count: z.number().int() }),
+  /** Hash of the whole plan: only an equal plan may continue this study. */
   plan: z.string(),
 });
+
+/** study.json: which plan, and which part of it, a folder belongs to. */
+export type StudyHead = Omit<z.infer<typeof headSchema>, 'schema' | 'version'>;
 
 const STUDY_FILE = 'study.json';
 const temporaryName = /^\.hardbit-\d+-[0-9a-f]+\.tmp$/;
 
 /**
- * A study's folder: study.json, networks/, cells/. Every file is written atomically and carries the hash of its contents,
- * so that a file is either complete or counts as absent.
+ * A study's folder: study.json, environment.json, networks/, cells/ and, at the end, finished.json. Every file is written
+ * atomically and carries the hash of its contents, so that a file is either complete or counts as absent.
  */
 export class StudyStore {
   private constructor(
@@ -78,18 +91,14 @@ export class StudyStore {
    * Opens the folder of a new study, or with `resume` of one that is there already.
    *
    * @throws ERR_HARDBIT_RESUME where the folder holds something else, or a study and `resume` is not given, or one of
-   * another plan, or one that another process is at work on; ERR_HARDBIT_WRITE where it cannot be written.
+   * another plan or shard, or one that another process is at work on; ERR_HARDBIT_WRITE where it cannot be written.
    */
-  static open(
-    folder: string,
-    study: { readonly preset: string; readonly seeds: number; readonly hash: string },
-    resume: boolean,
-  ): StudyStore {
+  static open(folder: string, study: StudyHead, resume: boolean): StudyStore {
     const path = join(folder, STUDY_FILE);
     makeFolder(folder);
     const names = readdirSync(folder).filter((name) => name !== LOCK_FILE && !temporaryName.test(name));
     if (names.length > 0) {
-      const found = existsSync(path) ? studySchema.safeParse(parseJson(readFile(path))) : null;
+      const found = existsSync(path) ? headSchema.safeParse(parseJson(readFile(path))) : null;
       if (found === null) {
         throw new HardbitError(
           'ERR_HARDBIT_RESUME',
@@ -108,23 +117,25 @@ export class StudyStore {
           `The folder '${folder}' holds a study already; pass --resume to continue it, or give another folder.`,
         );
       }
-      if (found.data.plan !== study.hash) {
+      const { plan, preset, seeds, shard } = found.data;
+      if (plan !== study.plan) {
         throw new HardbitError(
           'ERR_HARDBIT_RESUME',
-          `The study in '${folder}' has another plan (preset ${found.data.preset}, ${found.data.seeds} seed(s), or another ` +
+          `The study in '${folder}' has another plan (preset ${preset}, ${seeds} seed(s), or another ` +
             'version of hardbit); repeat its own command with --resume, or give another folder.',
+        );
+      }
+      if (shard.index !== study.shard.index || shard.count !== study.shard.count) {
+        throw new HardbitError(
+          'ERR_HARDBIT_RESUME',
+          `The folder '${folder}' holds shard ${shard.index} of ${shard.count}; ` +
+            'repeat its own command with --resume, or give each shard a folder of its own.',
         );
       }
     }
     const unlock = lockFolder(folder);
     if (names.length === 0) {
-      const head: z.infer<typeof studySchema> = {
-        schema: 'hardbit/study',
-        version: 1,
-        preset: study.preset,
-        seeds: study.seeds,
-        plan: study.hash,
-      };
+      const head: z.infer<typeof headSchema> = { schema: 'hardbit/study', version: 2, ...study };
       writeFileAtomic(path, `${JSON.stringify(head, null, 2)}\n`);
     }
     const store = new StudyStore(folder, unlock);
@@ -138,6 +149,24 @@ export class StudyStore {
     return store;
   }
 
+  /**
+   * What a study's folder belongs to, and its kept files for reading, whether or not a process is at work in it.
+   *
+   * @throws ERR_HARDBIT_READ where it holds no study; ERR_HARDBIT_FORMAT where its study.json is damaged
+   */
+  static view(folder: string): { readonly head: StudyHead; readonly store: StudyStore } {
+    const path = join(folder, STUDY_FILE);
+    const found = headSchema.safeParse(parseJson(readFile(path)));
+    if (!found.success) {
+      throw new HardbitError(
+        'ERR_HARDBIT_FORMAT',
+        `'${path}' is damaged or of another version of hardbit; give a folder that this version's \`hardbit reproduce\` made.`,
+      );
+    }
+    const { schema: _schema, version: _version, ...head } = found.data;
+    return { head, store: new StudyStore(folder, () => undefined) };
+  }
+
   path(...parts: string[]): string {
     return join(this.folder, ...parts);
   }
@@ -149,22 +178,20 @@ export class StudyStore {
     const envelope = z
       .strictObject({ sha256: z.string(), content: z.unknown() })
       .safeParse(parseJson(readFile(full)));
-    if (
-      !envelope.success ||
-      sha256(Buffer.from(JSON.stringify(envelope.data.content))) !== envelope.data.sha256
-    ) {
-      return null;
-    }
-    const parsed = schema.safeParse(envelope.data.content);
-    return parsed.success ? parsed.data : null;
+    if (!envelope.success) return null;
+    const { content } = envelope.data;
+    // Before the hash: what the schema takes is not nested deep, and stringify() recurses.
+    const parsed = schema.safeParse(content);
+    if (!parsed.success || sha256(Buffer.from(JSON.stringify(content))) !== envelope.data.sha256) return null;
+    return parsed.data;
   }
 
-  /** Keeps `content` under `path`, atomically. */
-  write<T>(path: string, schema: z.ZodType<T>, content: T): void {
-    // Through JSON, so that the hash is of what a reader will see.
+  /** Keeps `content` under `path`, atomically; returns it as a reader will see it. */
+  write<T>(path: string, schema: z.ZodType<T>, content: T): T {
     const plain: unknown = JSON.parse(JSON.stringify(schema.parse(content)));
     const hash = sha256(Buffer.from(JSON.stringify(plain)));
     writeFileAtomic(this.path(path), `${JSON.stringify({ sha256: hash, content: plain })}\n`);
+    return schema.parse(plain);
   }
 
   remove(path: string): void {

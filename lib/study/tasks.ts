@@ -1,17 +1,19 @@
 import { join } from 'node:path';
-import type { Dataset } from '../data/dataset.js';
+import { createDataset, type Dataset, shuffledBatch } from '../data/dataset.js';
 import { type AttackEvaluation, evaluateAttack, type WhiteBoxEvaluation } from '../evaluation/attack.js';
 import type { AttackSpec } from '../evaluation/attack-options.js';
 import type { RecordedGradientMode } from '../evaluation/gradient-mode.js';
 import { evaluateTransfer } from '../evaluation/transfer.js';
 import type { GradientMode, Model } from '../models/registry.js';
+import { keep, scope } from '../tensor/scope.js';
+import { Tensor } from '../tensor/tensor.js';
+import { bothBits, countBits, decodeBits, encodeBits, packBits, unpackBits } from './bits.js';
 import { takeExample } from './examples.js';
+import { attackKey } from './facts.js';
 import type { TrainedNetwork } from './networks.js';
 import type { AttackTask, TransferCell, WhiteBoxCell } from './plan.js';
 import type { AttackRecord } from './results.js';
 import {
-  decodeBits,
-  encodeBits,
   type KeptTransfer,
   type KeptWhiteBox,
   keptTransferSchema,
@@ -19,13 +21,13 @@ import {
   type StudyStore,
 } from './store.js';
 
-/** The trained networks of a study, each opened when it is first needed. */
+/** The trained networks of a study, each opened when it is needed. */
 export interface OpenNetworks {
   trained(id: string): TrainedNetwork;
   model(id: string): Model;
 }
 
-/** What a task left: either part is null where the plan has none. */
+/** What a task left: either part is null where the plan has none, or it is not there yet. */
 export interface FinishedTask {
   readonly whiteBox: KeptWhiteBox | null;
   readonly transfer: KeptTransfer | null;
@@ -39,9 +41,7 @@ function attackRecord(attack: AttackSpec): AttackRecord {
 }
 
 function sameAttack(record: AttackRecord, attack: AttackSpec): boolean {
-  const sorted = (value: object) =>
-    JSON.stringify(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
-  return sorted(record) === sorted(attackRecord(attack));
+  return attackKey(record) === attackKey(attackRecord(attack));
 }
 
 function gradientOf(mode: RecordedGradientMode): Partial<GradientMode> {
@@ -53,50 +53,55 @@ function figures(evaluation: AttackEvaluation) {
   return {
     attack: attackRecord(evaluation.attack),
     epsilon: evaluation.epsilon,
-    gradientMode: evaluation.gradientMode,
+    norm: evaluation.norm,
     n: evaluation.n,
     seed: evaluation.seed,
     cleanAccuracy: evaluation.cleanAccuracy,
     adversarialAccuracy: evaluation.adversarialAccuracy,
     adversarialLoss: evaluation.adversarialLoss,
     flippableFraction: evaluation.flippableFraction,
+    gradientMode: evaluation.gradientMode,
     meanPerturbation: evaluation.meanPerturbation,
     seconds: evaluation.seconds,
   };
 }
 
-/** What was kept of a task: null where it is absent, damaged, or was measured on another model file. */
-export function findTask(
-  store: StudyStore,
-  task: AttackTask,
-  trained: (id: string) => TrainedNetwork | undefined,
-  images: number,
-): { readonly whiteBox: KeptWhiteBox | null; readonly transfer: KeptTransfer | null } {
-  return {
-    whiteBox: task.whiteBox === null ? null : findWhiteBox(store, task.whiteBox, trained, images),
-    transfer: task.transfer === null ? null : findTransfer(store, task.transfer, trained, images),
-  };
-}
-
-function findWhiteBox(
+/**
+ * The kept white-box measurement; null where it is absent, damaged, or was measured on another model file.
+ *
+ * @param images attacked images
+ * @param before what was kept of `cell.after`
+ */
+export function findWhiteBox(
   store: StudyStore,
   cell: WhiteBoxCell,
   trained: (id: string) => TrainedNetwork | undefined,
   images: number,
+  before: KeptWhiteBox | undefined,
 ): KeptWhiteBox | null {
   const kept = store.read(cellPath(cell), keptWhiteBoxSchema);
+  if (kept === null || kept.sha256 !== trained(cell.network)?.kept.sha256) return null;
+  const { record } = kept;
+  const correct = decodeBits(kept.correct, images);
   const sound =
-    kept !== null &&
-    kept.sha256 === trained(cell.network)?.kept.sha256 &&
-    kept.record.network === cell.network &&
-    sameAttack(kept.record.attack, cell.attack) &&
-    (kept.example !== null) === (cell.exampleOfClass !== null) &&
-    kept.record.n === images &&
-    decodeBits(kept.correct, images) !== null;
-  return sound ? kept : null;
+    correct !== null &&
+    record.network === cell.network &&
+    record.n === images &&
+    record.coverage === (cell.after === null ? 'all' : 'remaining') &&
+    sameAttack(record.attack, cell.attack) &&
+    (kept.example === null) === (cell.exampleOfClass === null);
+  if (!sound) return null;
+  if (cell.after === null) return kept;
+  const remaining = before === undefined ? null : decodeBits(before.correct, images);
+  const follows =
+    remaining !== null &&
+    record.attacked === countBits(remaining) &&
+    encodeBits(bothBits(correct, remaining)) === kept.correct;
+  return follows ? kept : null;
 }
 
-function findTransfer(
+/** The same for a transfer measurement, with all its targets. */
+export function findTransfer(
   store: StudyStore,
   cell: TransferCell,
   trained: (id: string) => TrainedNetwork | undefined,
@@ -134,10 +139,12 @@ function whiteBoxOf(
       threatModel: 'white-box',
       network: cell.network,
       ...figures(evaluation),
+      coverage: 'all',
+      attacked: evaluation.n,
       zeroGradientFraction: evaluation.zeroGradientFraction,
     },
     sha256: networks.trained(cell.network).kept.sha256,
-    correct: encodeBits(evaluation.adversarialCorrect),
+    correct: encodeBits(packBits(evaluation.adversarialCorrect)),
     example:
       cell.exampleOfClass === null || evaluation.adversarial === undefined
         ? null
@@ -153,21 +160,99 @@ function whiteBoxOf(
   };
 }
 
+/** The examples at `rows` as a dataset of their own. */
+function takeRows(data: Dataset, rows: readonly number[]): Dataset {
+  const { images, labels } = scope(() => {
+    const order = Tensor.from('i32', [rows.length], Int32Array.from(rows));
+    const batch = shuffledBatch(data, order, 0, rows.length);
+    return { images: batch.images, labels: batch.labels };
+  });
+  return createDataset(data.name, data.classes, keep(images), keep(labels));
+}
+
+interface TaskOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onFraction: (fraction: number) => void;
+}
+
+/** Attacks, in one more gradient mode, the images that withstood the modes before. */
+async function attackRemaining(
+  cell: WhiteBoxCell,
+  before: KeptWhiteBox,
+  networks: OpenNetworks,
+  data: Dataset,
+  options: TaskOptions,
+): Promise<KeptWhiteBox> {
+  const { plan, kept, correct: clean } = networks.trained(cell.network);
+  const correct = unpackBits(decodeBits(before.correct, data.size) as Uint8Array, data.size);
+  const rows = [...correct.keys()].filter((i) => correct[i] === 1);
+  let found: Pick<WhiteBoxEvaluation, 'meanPerturbation' | 'zeroGradientFraction' | 'seconds'> | null = null;
+  if (rows.length > 0) {
+    const part = takeRows(data, rows);
+    try {
+      const cleanFlags = unpackBits(clean, data.size);
+      const evaluation = await evaluateAttack(networks.model(cell.network), part, cell.attack, {
+        gradient: gradientOf(cell.gradientMode),
+        seed: plan.seed,
+        rows,
+        cleanCorrect: Uint8Array.from(rows, (row) => cleanFlags[row] as number),
+        signal: options.signal,
+        onProgress: ({ fraction }) => options.onFraction(fraction),
+      });
+      rows.forEach((row, i) => {
+        correct[row] = evaluation.adversarialCorrect[i] as number;
+      });
+      found = evaluation;
+    } finally {
+      part.dispose();
+    }
+  }
+  const bits = packBits(correct);
+  const adversarialAccuracy = countBits(bits) / data.size;
+  return {
+    record: {
+      ...before.record,
+      gradientMode: cell.gradientMode,
+      coverage: 'remaining',
+      attacked: rows.length,
+      adversarialAccuracy,
+      adversarialLoss: before.record.cleanAccuracy - adversarialAccuracy,
+      meanPerturbation: found?.meanPerturbation ?? null,
+      zeroGradientFraction: found?.zeroGradientFraction ?? null,
+      seconds: found?.seconds ?? 0,
+    },
+    sha256: kept.sha256,
+    correct: encodeBits(bits),
+    example: null,
+  };
+}
+
 /**
  * Attacks one network and shows the images to the transfer's targets; keeps both. Images are made once; the network's own
  * cell on the diagonal repeats its white-box figures.
+ *
+ * @param data the attacked images
+ * @param before what was kept of the mode before, for a cell that goes on from one
  */
 export async function runTask(
   store: StudyStore,
   task: AttackTask,
   known: FinishedTask,
+  before: KeptWhiteBox | undefined,
   networks: OpenNetworks,
   data: Dataset,
-  options: { readonly signal?: AbortSignal | undefined; readonly onFraction: (fraction: number) => void },
+  options: TaskOptions,
 ): Promise<FinishedTask> {
+  if (task.whiteBox !== null && before !== undefined) {
+    const measured = await attackRemaining(task.whiteBox, before, networks, data, options);
+    return {
+      whiteBox: store.write(cellPath(task.whiteBox), keptWhiteBoxSchema, measured),
+      transfer: null,
+    };
+  }
   const { signal } = options;
   const { plan } = networks.trained(task.network);
-  const cleanCorrect = (id: string) => networks.trained(id).correct.slice(0, data.size);
+  const cleanCorrect = (id: string) => unpackBits(networks.trained(id).correct, data.size);
   const targets = known.transfer === null ? (task.transfer?.targets ?? []) : [];
   const parts = 1 + targets.length;
   const evaluation = await evaluateAttack(networks.model(task.network), data, task.attack, {
@@ -176,13 +261,13 @@ export async function runTask(
     signal,
     cleanCorrect: cleanCorrect(task.network),
     keepAdversarial: targets.length > 0 || task.whiteBox?.exampleOfClass != null,
-    onProgress: ({ done, total }) => options.onFraction(done / total / parts),
+    onProgress: ({ fraction }) => options.onFraction(fraction / parts),
   });
   try {
     let { whiteBox, transfer } = known;
     if (whiteBox === null && task.whiteBox !== null) {
-      whiteBox = whiteBoxOf(task.whiteBox, evaluation, networks, data);
-      store.write(cellPath(task.whiteBox), keptWhiteBoxSchema, whiteBox);
+      const measured = whiteBoxOf(task.whiteBox, evaluation, networks, data);
+      whiteBox = store.write(cellPath(task.whiteBox), keptWhiteBoxSchema, measured);
     }
     if (transfer === null && task.transfer !== null) {
       const { source } = task.transfer;
@@ -201,12 +286,15 @@ export async function runTask(
         measured.push({
           record: { threatModel: 'transfer', source, target: network, diagonal, ...figures(shown) },
           sha256: networks.trained(network).kept.sha256,
-          correct: encodeBits(shown.adversarialCorrect),
+          correct: encodeBits(packBits(shown.adversarialCorrect)),
         });
         options.onFraction((1 + measured.length) / parts);
       }
-      transfer = { sha256: networks.trained(source).kept.sha256, targets: measured };
-      store.write(cellPath(task.transfer), keptTransferSchema, transfer);
+      transfer = store.write(cellPath(task.transfer), keptTransferSchema, {
+        sha256: networks.trained(source).kept.sha256,
+        seconds: task.whiteBox === null ? evaluation.seconds : 0,
+        targets: measured,
+      });
     }
     return { whiteBox, transfer };
   } finally {

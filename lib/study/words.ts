@@ -1,4 +1,5 @@
-import type { AttackRecord, NetworkRecord, TrainingRecord } from './results.js';
+import { meanAndDeviation } from '../evaluation/statistics.js';
+import type { AttackRecord, GradientModeRecord, NetworkRecord, TrainingRecord } from './results.js';
 
 /** A number with a true minus sign and no negative zero. */
 function signless(text: string): string {
@@ -21,6 +22,21 @@ export function signedPoints(difference: number): string {
   return text.startsWith('−') || Number(text) === 0 ? text : `+${text}`;
 }
 
+function over(values: readonly number[], text: (value: number) => string): string {
+  const { mean, deviation } = meanAndDeviation(values);
+  return deviation === null ? text(mean) : `${text(mean)} ± ${points(deviation)}`;
+}
+
+/** Over seeds the mean ± sample standard deviation: '98.7 ± 0.1 %'; for one seed '98.7 %'. */
+export function percentOver(values: readonly number[]): string {
+  return `${over(values, points)} %`;
+}
+
+/** The same in points, without the unit. */
+export function pointsOver(values: readonly number[]): string {
+  return over(values, points);
+}
+
 /** ε as people write it: at most four significant digits. */
 export function epsilonText(epsilon: number): string {
   return String(Number(epsilon.toPrecision(4)));
@@ -37,18 +53,20 @@ export function recipeText(recipe: string): string {
   return recipe === 'none' ? 'full precision' : recipe.toUpperCase();
 }
 
-/** 'FGSM', 'R-FGSM', 'PGD-20'. */
-export function attackText(attack: Pick<AttackRecord, 'name' | 'steps'>): string {
-  return attack.steps === undefined
-    ? attack.name.toUpperCase()
-    : `${attack.name.toUpperCase()}-${attack.steps}`;
+/** 'FGSM', 'R-FGSM', 'PGD-20', 'PGD-20 (L2)'. */
+export function attackText(attack: Pick<AttackRecord, 'name' | 'steps' | 'norm'>): string {
+  const steps = attack.steps === undefined ? '' : `-${attack.steps}`;
+  return `${attack.name.toUpperCase()}${steps}${attack.norm === 'l2' ? ' (L2)' : ''}`;
 }
 
-/** 'naturally trained', or 'FGSM-trained (ε = 0.2)'. */
+/** 'naturally trained', 'FGSM-trained (ε = 0.2)', 'ensemble-trained (FGSM, ε = 0.2)'. */
 export function trainingText(training: TrainingRecord): string {
-  return training.kind === 'natural'
-    ? 'naturally trained'
-    : `${training.attack.toUpperCase()}-trained (ε = ${epsilonText(training.epsilon)})`;
+  if (training.kind === 'natural') return 'naturally trained';
+  const attack = attackText({ name: training.attack, steps: training.steps });
+  const epsilon = `ε = ${epsilonText(training.epsilon)}`;
+  return training.kind === 'ensemble'
+    ? `ensemble-trained (${attack}, ${epsilon})`
+    : `${attack}-trained (${epsilon})`;
 }
 
 /** '2-bit BNN, naturally trained'. */
@@ -56,7 +74,15 @@ export function networkText(network: Pick<NetworkRecord, 'inputBits' | 'recipe' 
   return `${network.inputBits}-bit ${recipeText(network.recipe)}, ${trainingText(network.training)}`;
 }
 
-/** Natural trainings have one key, equal adversarial ones another. */
+/** Equal for trainings that differ in nothing but which networks, of another seed, were their sources. */
 export function trainingKey(training: TrainingRecord): string {
-  return training.kind === 'natural' ? 'natural' : `${training.attack} ${training.epsilon} ${training.mix}`;
+  if (training.kind === 'natural') return 'natural';
+  const { kind, attack, epsilon, mix, steps } = training;
+  return `${kind} ${attack} ${steps ?? 1} ${epsilon} ${mix}`;
+}
+
+/** 'identity through the discretizer', 'approx through sign'. */
+export function modeText({ discretizer, sign }: GradientModeRecord): string {
+  if (sign === null || discretizer === 'exact') return `${discretizer} through the discretizer`;
+  return `${sign} through sign`;
 }

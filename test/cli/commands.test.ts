@@ -187,7 +187,8 @@ describe('the commands', function () {
       '--limit',
       '20',
     ]);
-    expect(all.stdout.match(/discretizer identity, sign (clipped|identity|approx)/g)).to.have.length(3);
+    expect(all.stdout.match(/discretizer identity, sign (clipped|identity|approx|swish)/g)).to.have.length(4);
+    expect(all.stdout).to.contain('worst, image by image');
     expect(all.stdout).to.contain('White-box, n = 20, seed 0.');
   });
 

@@ -1,15 +1,18 @@
+import { assemble, type Kept } from '../../lib/study/assemble.js';
+import { bothBits, countBits, encodeBits, packBits } from '../../lib/study/bits.js';
+import type { TrainedNetwork } from '../../lib/study/networks.js';
+import { type PlannedNetwork, planStudy, type WhiteBoxCell } from '../../lib/study/plan.js';
+import type { Preset, PresetTraining } from '../../lib/study/presets.js';
 import type {
   AttackRecord,
-  ClaimRecord,
   Example,
   Examples,
   GradientModeRecord,
   NetworkRecord,
   Results,
-  TrainingRecord,
   TransferRecord,
-  WhiteBoxRecord,
 } from '../../lib/study/results.js';
+import { adam } from '../../lib/training/options.js';
 
 /** A 32-bit hash of text as a number in [0, 1): the samples' only source of variety. */
 function noise(text: string): number {
@@ -24,308 +27,230 @@ function clamp(value: number): number {
   return Math.min(1, Math.max(0, value));
 }
 
+/** Numbers in [0, 1) that text decides (xorshift). */
+function stream(text: string): () => number {
+  let state = Math.floor(noise(text) * 2 ** 32) | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
+
+/** How hard each image is, the same for every network. */
+const nextHardness = stream('hardness');
+const hardness = Float64Array.from({ length: 10_000 }, nextHardness);
+
+/** Correctness of n images at about this accuracy: networks mostly fail on the same images. */
+function outcome(accuracy: number, n: number, text: string): Uint8Array {
+  const next = stream(text);
+  return packBits(
+    Uint8Array.from({ length: n }, (_, i) => {
+      const x = next() < 0.6 ? (hardness[i] as number) : next();
+      return x < accuracy ? 1 : 0;
+    }),
+  );
+}
+
+export const fgsmTraining: PresetTraining = { kind: 'adversarial', attack: 'fgsm', epsilon: 0.2, mix: 0.5 };
+export const ensembleTraining: PresetTraining = {
+  kind: 'ensemble',
+  attack: 'fgsm',
+  epsilon: 0.2,
+  mix: 0.5,
+  sources: [{ recipe: 'none', inputBits: 8 }],
+};
+
 export interface SampleOptions {
+  readonly models?: readonly string[];
   readonly inputBits?: readonly number[];
   readonly recipes?: readonly string[];
-  readonly trainings?: readonly TrainingRecord[];
+  readonly trainings?: readonly PresetTraining[];
   readonly epsilons?: readonly number[];
-  readonly seeds?: readonly number[];
+  readonly seeds?: number;
   readonly twins?: boolean;
   readonly n?: number;
+  /** PGD in L2 too, and PGD's further modes only on what remained. */
+  readonly l2?: boolean;
 }
 
-export const fgsmTraining: TrainingRecord = { kind: 'adversarial', attack: 'fgsm', epsilon: 0.2, mix: 0.5 };
-
-function attacksAt(epsilon: number): AttackRecord[] {
-  return [
-    { name: 'fgsm', epsilon },
-    { name: 'r-fgsm', epsilon, alpha: epsilon / 2 },
-    { name: 'pgd', epsilon, steps: 20, stepSize: (2.5 * epsilon) / 20, randomStart: true, restarts: 1 },
-  ];
-}
-
-export function networkId(
-  recipe: string,
-  bits: number,
-  training: TrainingRecord,
-  seed: number,
-  twin = false,
-): string {
-  const how = training.kind === 'natural' ? 'natural' : `${training.attack}-${training.epsilon}`;
-  return `mnist-fcn-${recipe}-${bits}bit-${how}-s${seed}${twin ? '-twin' : ''}`;
-}
-
-/** Accuracy that behaves like the real thing: falls with ε, more for more bits, for PGD, without training. */
-function accuracyUnder(network: NetworkRecord, attack: AttackRecord): number {
-  const { inputBits, recipe, training, cleanAccuracy } = network;
-  const single = inputBits === 1 ? 0.45 : inputBits === 2 ? 0.17 : 0.085;
-  const multi = inputBits === 1 ? 0.33 : inputBits === 2 ? 0.15 : 0.055;
-  const reach =
-    (attack.name === 'pgd' ? multi : single * (attack.name === 'r-fgsm' ? 1.2 : 1)) *
-    (training.kind === 'adversarial' ? (attack.name === 'pgd' ? 1.5 : 2.4) : 1) *
-    (recipe === 'none' ? 1 : 0.85);
-  const kept = 1 / (1 + Math.exp((attack.epsilon - reach) * (inputBits === 2 ? 60 : 28)));
-  const jitter = 0.02 * (noise(`${network.id} ${attack.name} ${attack.epsilon}`) - 0.5);
-  return Math.round(2000 * clamp(cleanAccuracy * kept + jitter * kept)) / 2000;
-}
-
-const signModes: readonly GradientModeRecord['sign'][] = ['clipped', 'identity', 'approx', 'exact'];
+const signModes = ['clipped', 'identity', 'approx', 'swish'] as const;
 
 function modesOf(recipe: string): GradientModeRecord[] {
-  return recipe === 'none'
-    ? [
-        { discretizer: 'identity', sign: null },
-        { discretizer: 'exact', sign: null },
-      ]
+  return recipe === 'none' || recipe === 'bwn' || recipe === 'ternary'
+    ? [{ discretizer: 'identity', sign: null }]
     : signModes.map((sign) => ({ discretizer: 'identity' as const, sign }));
 }
 
+/** Accuracy that behaves like the real thing: falls with ε, more for more bits, for PGD, without training. */
+function accuracyUnder(network: PlannedNetwork, clean: number, attack: AttackRecord): number {
+  const { inputBits, recipe, training } = network;
+  const multiStep = attack.name === 'pgd';
+  const single = inputBits === 1 ? 0.45 : inputBits === 2 ? 0.17 : 0.085;
+  const multi = inputBits === 1 ? 0.33 : inputBits === 2 ? 0.15 : 0.055;
+  const reach =
+    (multiStep ? multi : single * (attack.name === 'r-fgsm' ? 1.2 : 1)) *
+    (training.kind === 'natural' ? 1 : multiStep ? 1.5 : 2.4) *
+    (recipe === 'none' ? 1 : 0.85);
+  const epsilon = attack.norm === 'l2' ? attack.epsilon / 16 : attack.epsilon;
+  const kept = 1 / (1 + Math.exp((epsilon - reach) * (inputBits === 2 ? 60 : 28)));
+  return clean * kept;
+}
+
 function flippable(bits: number, epsilon: number): number {
-  if (bits === 8) return 1;
-  if (bits === 4) return 0.995;
+  if (bits > 4) return 1;
+  if (bits > 2) return 0.995;
   if (bits === 2) return epsilon < 1 / 6 ? 0.113 : 1;
   return epsilon < 0.5 ? 0.06 + 0.1 * epsilon : 1;
 }
 
-function claims(): ClaimRecord[] {
-  return [
-    {
-      id: 1,
-      title: '2-bit input keeps clean accuracy',
-      statement: '2-bit input discretization keeps clean accuracy within 1–2 points of 8-bit input.',
-      criterion: 'clean accuracy at 8 bits minus clean accuracy at 2 bits is at most 2 points.',
-      verdicts: [
-        {
-          scope: 'full precision, natural',
-          threatModel: 'none',
-          verdict: 'holds',
-          measured: '98.5 % at 8 bits and 98.4 % at 2 bits: 0.1 points.',
-          figures: { clean8: 0.985, clean2: 0.984, difference: 0.001 },
-        },
-        {
-          scope: 'BNN, natural',
-          threatModel: 'none',
-          verdict: 'holds',
-          measured: '97.2 % at 8 bits and 96.2 % at 2 bits: 1.0 points.',
-          figures: { clean8: 0.972, clean2: 0.962, difference: 0.01 },
-        },
-      ],
-      verdict: 'holds',
-    },
-    {
-      id: 2,
-      title: 'Single-step attacks cost a 2-bit net little',
-      statement:
-        'Against single-step attacks 2-bit inputs lose about 1–2 points for a substantial range of ε; 8-bit inputs lose far more.',
-      criterion:
-        'the largest ε at which the 2-bit net loses at most 2 points is at least twice that of the 8-bit net.',
-      verdicts: [
-        {
-          scope: 'full precision, natural, FGSM, discretizer identity',
-          threatModel: 'white-box',
-          verdict: 'holds',
-          measured: 'the 2-bit net loses at most 2 points up to ε = 0.1, the 8-bit net at no tested ε.',
-          figures: { largest2: 0.1, largest8: 0 },
-        },
-        {
-          scope: 'BNN, natural, FGSM, discretizer identity, sign clipped',
-          threatModel: 'white-box',
-          verdict: 'fails',
-          measured: 'neither net loses at most 2 points at any tested ε.',
-          figures: { largest2: 0, largest8: 0 },
-        },
-        {
-          scope: 'full precision, natural, FGSM from a twin',
-          threatModel: 'transfer',
-          verdict: 'holds',
-          measured: 'the 2-bit net loses at most 2 points up to ε = 0.1, the 8-bit net at no tested ε.',
-          figures: { largest2: 0.1, largest8: 0 },
-        },
-      ],
-      verdict: 'fails',
-    },
-    {
-      id: 3,
-      title: 'Binary networks are more robust',
-      statement: 'Binary networks are more robust than full-precision ones of the same architecture.',
-      criterion:
-        'paired over images, the 95 % confidence interval of the difference lies above zero, under the worst gradient mode found.',
-      verdicts: [
-        {
-          scope: 'BNN against full precision, 8 bit, natural, all ε, worst gradient mode',
-          threatModel: 'white-box',
-          verdict: 'fails',
-          measured: 'BNN keeps 8.1 points less (95 % interval −9.4 to −6.8, n = 6,000 pairs).',
-          figures: { difference: -0.0812, low: -0.0941, high: -0.0683, pairs: 6000 },
-        },
-        {
-          scope: 'XNOR against full precision',
-          threatModel: 'white-box',
-          verdict: 'not tested',
-          measured: 'no XNOR network was trained.',
-          figures: {},
-        },
-      ],
-      verdict: 'fails',
-    },
-    {
-      id: 4,
-      title: 'Discretization and BNN together replace adversarial training',
-      statement:
-        'Discretization and BNN together are better than either, and for some ε need no adversarial training.',
-      criterion:
-        'natural 2-bit bnn beats FGSM-trained 8-bit full precision, paired over images, 95 % interval.',
-      verdicts: [
-        {
-          scope: 'no pair of such networks',
-          threatModel: 'none',
-          verdict: 'not tested',
-          measured: 'the networks were not trained.',
-          figures: {},
-        },
-      ],
-      verdict: 'not tested',
-    },
-    {
-      id: 5,
-      title: 'Multi-step attacks break discretization alone',
-      statement:
-        'Multi-step attacks break discretization alone; discretization with adversarial training is the better defence.',
-      criterion:
-        'loss under PGD exceeds loss under FGSM by at least 20 points somewhere, and the trained 2-bit net beats the natural 2-bit and the trained 8-bit net.',
-      verdicts: [
-        {
-          scope: 'full precision, all ε',
-          threatModel: 'white-box',
-          verdict: 'holds',
-          measured:
-            'PGD costs up to 51.2 points more than FGSM; the trained 2-bit net keeps 3.1 points more than the better of the other two.',
-          figures: { largestGap: 0.512, margin: 0.031 },
-        },
-      ],
-      verdict: 'holds',
-    },
-  ];
+const parameters: Readonly<Record<string, readonly [number, number]>> = {
+  'mnist-fcn': [715_610, 714_240],
+  lenet5: [44_426, 281_640],
+  'mnist-cnn': [1_663_370, 10_921_216],
+};
+
+function trainedOf(network: PlannedNetwork, testExamples: number): TrainedNetwork {
+  const { id, variant, block, model, recipe, inputBits, training, seed, twin, fit } = network;
+  const goal =
+    0.985 -
+    (recipe === 'none' ? 0 : 0.013) -
+    (inputBits < 8 ? 0.002 : 0) -
+    (training.kind === 'natural' ? 0 : 0.004) +
+    0.004 * (noise(id) - 0.5);
+  const correct = outcome(goal, testExamples, id);
+  const [count, macs] = parameters[model] ?? [1000, 2000];
+  const record: NetworkRecord = {
+    id,
+    variant,
+    block,
+    model,
+    recipe,
+    inputBits,
+    training,
+    seed,
+    epochs: fit.epochs,
+    batchSize: fit.batchSize,
+    parameters: count,
+    macs,
+    twin,
+    n: testExamples,
+    cleanAccuracy: countBits(correct) / testExamples,
+    history: Array.from({ length: fit.epochs }, (_, e) => ({
+      epoch: e + 1,
+      loss: 0.06 + 0.4 / (e + 1) ** 1.3 + 0.02 * noise(`${id} loss ${e}`),
+      accuracy: 0.99 - 0.11 / (e + 1) ** 1.2 - 0.003 * noise(`${id} accuracy ${e}`),
+    })),
+    trainSeconds: 2 + noise(`${id} time`),
+    file: `networks/${id}.safetensors`,
+  };
+  return { plan: network, kept: { record, sha256: '0'.repeat(64), correct: encodeBits(correct) }, correct };
 }
 
-/** A synthetic study with the shape of a real one: MNIST, mnist-fcn, FGSM, R-FGSM and PGD-20. */
-export function sampleResults(options: SampleOptions = {}): Results {
-  const {
-    inputBits = [8, 4, 2, 1],
-    recipes = ['none', 'bnn'],
-    trainings = [{ kind: 'natural' }, fgsmTraining],
-    epsilons = [0.1, 0.2, 0.3],
-    seeds = [1],
-    twins = true,
-    n = 2000,
-  } = options;
-  const networks: NetworkRecord[] = [];
-  for (const twin of twins ? [false, true] : [false]) {
-    for (const seed of seeds) {
-      for (const training of trainings) {
-        for (const recipe of recipes) {
-          for (const bits of inputBits) {
-            const id = networkId(recipe, bits, training, seed, twin);
-            networks.push({
-              id,
-              model: 'mnist-fcn',
-              recipe,
-              inputBits: bits,
-              training,
-              seed: twin ? seed + 1000 : seed,
-              epochs: 4,
-              batchSize: 128,
-              parameters: 715_610,
-              twin,
-              n: 10_000,
-              cleanAccuracy:
-                Math.round(10_000 * ((recipe === 'none' ? 0.984 : 0.968) - 0.006 * noise(id))) / 10_000,
-              trainSeconds: 5 + 4 * noise(`${id} time`),
-              file: `networks/${id}.safetensors`,
-            });
-          }
-        }
-      }
-    }
-  }
-  const main = networks.filter((network) => !network.twin);
-  const common = (network: NetworkRecord, attack: AttackRecord, accuracy: number) => ({
-    attack,
-    epsilon: attack.epsilon,
-    n,
-    seed: network.seed,
-    cleanAccuracy: network.cleanAccuracy,
-    adversarialAccuracy: accuracy,
-    adversarialLoss: network.cleanAccuracy - accuracy,
-    flippableFraction: flippable(network.inputBits, attack.epsilon),
-    meanPerturbation: 0.55 * attack.epsilon,
-    seconds: 0.2,
-  });
-  const whiteBox: WhiteBoxRecord[] = main.flatMap((network) =>
-    epsilons.flatMap(attacksAt).flatMap((attack) =>
-      modesOf(network.recipe).map((gradientMode): WhiteBoxRecord => {
-        const masked = gradientMode.discretizer === 'exact' || gradientMode.sign === 'exact';
-        const weaker =
-          gradientMode.sign === null
-            ? 0
-            : 0.06 * noise(`${network.id} ${gradientMode.sign} ${attack.name} ${attack.epsilon}`);
-        const accuracy = masked
-          ? network.cleanAccuracy
-          : Math.min(network.cleanAccuracy, accuracyUnder(network, attack) + weaker);
-        return {
-          threatModel: 'white-box',
-          network: network.id,
-          ...common(network, attack, accuracy),
-          gradientMode,
-          zeroGradientFraction: masked
-            ? 1
-            : gradientMode.sign === 'clipped'
-              ? 0.0185 * noise(`${network.id} zero`)
-              : 0,
-        };
-      }),
-    ),
-  );
-  const transfer: TransferRecord[] = seeds.flatMap((seed) => {
-    const here = main.filter((network) => network.seed === seed);
-    return here.flatMap((source) =>
-      here.flatMap((target) =>
-        epsilons.flatMap(attacksAt).map((attack): TransferRecord => {
-          const same = source.id === target.id;
-          const own = accuracyUnder(target, attack);
-          const kinship = same ? 0.8 : source.recipe === target.recipe ? 0.55 : 0.3;
-          const accuracy =
-            target.cleanAccuracy - kinship * (target.cleanAccuracy - own) * (0.7 + 0.3 * noise(source.id));
-          const sourceId = same && twins ? `${source.id}-twin` : source.id;
-          return {
-            threatModel: 'transfer',
-            source: sourceId,
-            target: target.id,
-            diagonal: same ? (twins ? 'twin' : 'white-box') : null,
-            ...common(target, attack, accuracy),
-            gradientMode: { discretizer: 'identity', sign: source.recipe === 'none' ? null : 'clipped' },
-          };
-        }),
-      ),
+/** A study as a preset plans it, whose claims and headline figures are those of `hardbit reproduce`. */
+export function sampleOf(preset: Preset, seeds: number, testExamples = preset.images): Results {
+  const plan = planStudy(preset, seeds, (_, recipe) => modesOf(recipe));
+  const kept: Kept = { networks: new Map(), whiteBox: new Map(), transfer: new Map() };
+  for (const network of plan.networks) kept.networks.set(network.id, trainedOf(network, testExamples));
+  const trained = (id: string) => kept.networks.get(id) as TrainedNetwork;
+  const correctOf = new Map<string, Uint8Array>();
+
+  const common = (target: TrainedNetwork, attack: AttackRecord, correct: Uint8Array, n: number) => {
+    const clean = countBits(target.correct.slice(0, n / 8)) / n;
+    const adversarialAccuracy = countBits(correct) / n;
+    return {
+      attack,
+      epsilon: attack.epsilon,
+      norm: attack.norm ?? ('linf' as const),
+      n,
+      seed: target.plan.seed,
+      cleanAccuracy: clean,
+      adversarialAccuracy,
+      adversarialLoss: clean - adversarialAccuracy,
+      flippableFraction: attack.norm === 'l2' ? null : flippable(target.plan.inputBits, attack.epsilon),
+      seconds: attack.name === 'pgd' ? 3.4 : 0.2,
+    };
+  };
+  const attacked = (id: string, attack: AttackRecord, factor: number, text: string): Uint8Array => {
+    const target = trained(id);
+    const clean = target.kept.record.cleanAccuracy;
+    const share = (accuracyUnder(target.plan, clean, attack) / clean) * factor;
+    return bothBits(
+      outcome(clamp(share), preset.images, text),
+      target.correct.slice(0, Math.ceil(preset.images / 8)),
     );
-  });
-  return {
-    schema: 'hardbit/results',
-    version: 1,
-    library: { name: 'hardbit', version: '0.1.0' },
-    command: `npx hardbit reproduce mnist --preset quick --out study --seeds ${seeds.length}`,
-    preset: 'quick',
+  };
+
+  const addWhiteBox = (cell: WhiteBoxCell): void => {
+    const { sign, discretizer } = cell.gradientMode;
+    const attack: AttackRecord = { ...cell.attack };
+    const masked = discretizer === 'exact' || sign === 'exact';
+    const target = trained(cell.network);
+    const before = cell.after === null ? undefined : (correctOf.get(cell.after) as Uint8Array);
+    const alone = masked
+      ? target.correct.slice(0, Math.ceil(preset.images / 8))
+      : attacked(cell.network, attack, 1 + 0.1 * noise(`${cell.network} ${sign}`), cell.id);
+    const correct = before === undefined ? alone : bothBits(alone, before);
+    correctOf.set(cell.id, correct);
+    const left = before === undefined ? preset.images : countBits(before);
+    kept.whiteBox.set(cell.id, {
+      record: {
+        threatModel: 'white-box',
+        network: cell.network,
+        ...common(target, attack, correct, preset.images),
+        gradientMode: cell.gradientMode,
+        coverage: cell.after === null ? 'all' : 'remaining',
+        attacked: left,
+        meanPerturbation: left === 0 ? null : attack.epsilon * 0.9,
+        zeroGradientFraction:
+          left === 0 ? null : masked ? 1 : sign === 'clipped' ? 0.0185 * noise(`${cell.network} zero`) : 0,
+      },
+      sha256: target.kept.sha256,
+      correct: encodeBits(correct),
+      example: null,
+    });
+  };
+  for (const cell of plan.whiteBox) addWhiteBox(cell);
+  for (const cell of plan.transfer) {
+    const attack: AttackRecord = { ...cell.attack };
+    const source = trained(cell.source).plan;
+    kept.transfer.set(cell.id, {
+      sha256: '0'.repeat(64),
+      seconds: 0,
+      targets: cell.targets.map(({ network, diagonal }) => {
+        const target = trained(network);
+        const clean = target.kept.record.cleanAccuracy;
+        const own = accuracyUnder(target.plan, clean, attack);
+        const kinship = diagonal !== null ? 0.8 : source.recipe === target.plan.recipe ? 0.55 : 0.3;
+        const reach = kinship * (0.7 + 0.3 * noise(cell.source));
+        const factor = (clean - reach * (clean - own)) / Math.max(own, 1e-9);
+        const correct = attacked(network, attack, factor, `${cell.id} ${network}`);
+        const record: TransferRecord = {
+          threatModel: 'transfer',
+          source: cell.source,
+          target: network,
+          diagonal,
+          ...common(target, attack, correct, preset.images),
+          gradientMode: cell.gradientMode,
+          meanPerturbation: attack.epsilon * 0.9,
+        };
+        return { record, sha256: '0'.repeat(64), correct: encodeBits(correct) };
+      }),
+    });
+  }
+  const environment = {
+    command: '',
     dataset: {
-      name: 'mnist',
+      name: preset.dataset,
       trainExamples: 60_000,
-      testExamples: 10_000,
+      testExamples,
       sha256: {
         'train-images-idx3-ubyte': 'ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db',
-        'train-labels-idx1-ubyte': '65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5',
         't10k-images-idx3-ubyte': '0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7',
-        't10k-labels-idx1-ubyte': 'ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2',
       },
     },
+    imageShape: [28, 28, 1] as [number, number, number],
     machine: {
       cpu: 'Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz',
       isa: 'avx512',
@@ -333,14 +258,58 @@ export function sampleResults(options: SampleOptions = {}): Results {
       node: 'v20.19.0',
       platform: 'linux-x64',
     },
-    seeds: [...seeds],
-    finishedAt: '2026-01-02T03:04:05Z',
-    seconds: 221.4,
-    networks,
-    whiteBox,
-    transfer,
-    claims: claims(),
   };
+  const finishedAt = '2026-01-02T03:04:05Z';
+  const command = `npx hardbit reproduce mnist --preset ${preset.name} --out study --seeds ${seeds}`;
+  return assemble(plan, [{ plan, environment, finishedAt, kept }], command).results;
+}
+
+/** A preset of the shape of `quick`, with what a test wants of it. */
+export function samplePreset(options: SampleOptions = {}): Preset {
+  const {
+    models = ['mnist-fcn'],
+    inputBits = [8, 4, 2, 1],
+    recipes = ['none', 'bnn'],
+    trainings = [{ kind: 'natural' }, fgsmTraining],
+    epsilons = [0.1, 0.2, 0.3],
+    twins = true,
+    n = 2000,
+    l2 = false,
+  } = options;
+  const pgd = { name: 'pgd', steps: 20 } as const;
+  return {
+    name: 'quick',
+    dataset: 'mnist',
+    blocks: [{ name: 'core', models, inputBits, recipes, trainings, twins: twins ? 'all' : 'none' }],
+    fit: {
+      epochs: 3,
+      batchSize: 128,
+      optimizer: adam({ learningRate: 1e-3 }),
+      schedule: 'linear',
+    },
+    fits: [],
+    whiteBox: [
+      { name: 'fgsm', epsilons, gradientModes: 'all' },
+      { name: 'r-fgsm', epsilons, gradientModes: l2 ? 'default' : 'all' },
+      l2
+        ? { ...pgd, epsilons, earlyStop: true, gradientModes: 'remaining' }
+        : { ...pgd, epsilons, gradientModes: 'all' },
+      ...(l2 ? [{ ...pgd, norm: 'l2', epsilons: [1, 2], gradientModes: 'default' } as const] : []),
+    ],
+    transfer: [
+      { name: 'fgsm', epsilons },
+      { ...pgd, epsilons },
+    ],
+    masking: [{ name: 'fgsm', epsilons: epsilons.slice(0, 1) }],
+    images: n,
+    weights: {},
+    examples: [],
+  };
+}
+
+/** A synthetic study with the shape of a real one. */
+export function sampleResults(options: SampleOptions = {}): Results {
+  return sampleOf(samplePreset(options), options.seeds ?? 1);
 }
 
 const segments: readonly string[] = [
@@ -403,7 +372,7 @@ export function sampleExamples(results: Results, each = 2): Examples {
         const highest = 2 ** network.inputBits - 1;
         return {
           network: network.id,
-          attack: attacksAt(0.2)[2] as AttackRecord,
+          attack: { name: 'pgd', epsilon: 0.2, steps: 20, stepSize: 0.025, randomStart: true, restarts: 1 },
           gradientMode: { discretizer: 'identity', sign: network.recipe === 'none' ? null : 'clipped' },
           index,
           label,

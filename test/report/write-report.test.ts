@@ -56,7 +56,7 @@ function records(text: string): Record<string, string>[] {
 describe('report: writeReport', function () {
   this.timeout(60_000);
   let dir: string;
-  const results = sampleResults({ inputBits: [8, 2], epsilons: [0.1, 8 / 255] });
+  const results = sampleResults({ inputBits: [8, 2], epsilons: [0.1, 8 / 255], l2: true, n: 400 });
   const examples = sampleExamples(results, 1);
 
   beforeEach(() => {
@@ -86,31 +86,36 @@ describe('report: writeReport', function () {
     throw new Error('no error was thrown');
   }
 
-  it('writes the page and three tables, the same bytes every time', async () => {
+  it('writes pages, figures and tables, the same bytes every time', async () => {
     const written = await writeReport(dir);
-    expect(written).to.deep.equal({
-      html: join(dir, 'report.html'),
-      csv: ['networks.csv', 'white-box.csv', 'transfer.csv'].map((name) => join(dir, name)),
-    });
-    const before = [written.html, ...written.csv].map((path) => readFileSync(path, 'utf8'));
+    expect(written.html).to.equal(join(dir, 'report.html'));
+    expect(written.csv).to.deep.equal(
+      ['networks.csv', 'white-box.csv', 'worst-case.csv', 'transfer.csv', 'claims.csv'].map((name) =>
+        join(dir, name),
+      ),
+    );
+    expect(written.pages).to.deep.equal(
+      results.networks.map(({ id }) => join(dir, 'networks', `${id}.html`)),
+    );
+    expect(written.figures).to.have.length(2 + 2 * 2);
+    const all = [written.html, ...written.csv, ...written.pages, ...written.figures];
+    const before = all.map((path) => readFileSync(path, 'utf8'));
     await writeReport(dir);
-    expect([written.html, ...written.csv].map((path) => readFileSync(path, 'utf8'))).to.deep.equal(before);
+    expect(all.map((path) => readFileSync(path, 'utf8'))).to.deep.equal(before);
     expect(before[0]).to.match(/^<!doctype html>/);
-    expect(readdirSync(dir).sort()).to.deep.equal(
-      [
-        'examples.json',
-        'networks.csv',
-        'report.html',
-        'results.json',
-        'transfer.csv',
-        'white-box.csv',
-      ].sort(),
+    const names = readdirSync(dir, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name));
+    expect(names.sort()).to.deep.equal(
+      [...all, join(dir, 'examples.json'), join(dir, 'results.json')].sort(),
     );
   });
 
   it('keeps every figure exactly in the tables', async () => {
     const { csv } = await writeReport(dir);
-    const [networks, whiteBox, transfer] = csv.map((path) => records(readFileSync(path, 'utf8')));
+    const [networks, whiteBox, worstCase, transfer, claims] = csv.map((path) =>
+      records(readFileSync(path, 'utf8')),
+    );
     expect(networks).to.have.length(results.networks.length);
     results.networks.forEach((network, i) => {
       const record = networks?.[i];
@@ -129,6 +134,27 @@ describe('report: writeReport', function () {
       expect(Number(record?.['adversarial_accuracy'])).to.equal(cell.adversarialAccuracy);
       expect(Number(record?.['adversarial_loss'])).to.equal(cell.adversarialLoss);
       expect(Number(record?.['zero_gradient_fraction'])).to.equal(cell.zeroGradientFraction);
+      expect(record?.['norm']).to.equal(cell.norm);
+      expect(record?.['coverage']).to.equal(cell.coverage);
+      expect(record?.['flippable_fraction'] === '').to.equal(cell.flippableFraction === null);
+    });
+    expect(worstCase).to.have.length(results.worstCase.length);
+    results.worstCase.forEach((cell, i) => {
+      const record = worstCase?.[i];
+      expect(record?.['network']).to.equal(cell.network);
+      expect(Number(record?.['adversarial_accuracy'])).to.equal(cell.adversarialAccuracy);
+      expect(Number(record?.['interval_low'])).to.equal(cell.interval.low);
+      expect(Number(record?.['interval_high'])).to.equal(cell.interval.high);
+      expect(record?.['worst_sign_gradient']).to.equal(cell.worstMode.gradientMode.sign ?? '');
+      expect(record?.['every_mode']).to.equal(String(cell.everyMode));
+    });
+    const verdicts = results.claims.flatMap((claim) => claim.verdicts);
+    expect(claims).to.have.length(verdicts.length);
+    verdicts.forEach((verdict, i) => {
+      const record = claims?.[i];
+      expect(record?.['verdict']).to.equal(verdict.verdict);
+      expect(record?.['measured']).to.equal(verdict.measured);
+      expect(JSON.parse(record?.['figures'] ?? '')).to.deep.equal(verdict.figures);
     });
     expect(transfer).to.have.length(results.transfer.length);
     results.transfer.forEach((cell, i) => {
@@ -200,10 +226,14 @@ describe('report: writeReport', function () {
   });
 
   it('asks for a newer hardbit where the file is of a newer version', async () => {
-    save({ ...results, version: 2, networks: 'of another kind' });
+    save({ ...results, version: 3, networks: 'of another kind' });
     const error = await failure();
     expect(error.code).to.equal('ERR_HARDBIT_FORMAT');
-    expect(error.message).to.include('version 2').and.to.include('update hardbit');
+    expect(error.message).to.include('version 3').and.to.include('update hardbit');
+    save({ ...results, version: 1 });
+    expect((await failure()).message)
+      .to.include('version 1')
+      .and.to.include('run the study again');
     save(results, { ...examples, version: 7 });
     expect((await failure()).message).to.include('version 7');
   });
@@ -214,6 +244,21 @@ describe('report: writeReport', function () {
     expect((await failure()).message).to.include(`'${first?.id}'`);
     save({ ...results, networks: [...results.networks, first] });
     expect((await failure()).message).to.include('two networks');
+  });
+
+  it('leaves an earlier report whole where the examples cannot be shown', async () => {
+    const { html } = await writeReport(dir);
+    const before = readFileSync(html, 'utf8');
+    save({ ...results, preset: 'other' }, { ...examples, imageShape: [28, 27, 1] });
+    try {
+      await writeReport(dir);
+      throw new Error('no error was thrown');
+    } catch (error) {
+      if (!isHardbitError(error)) throw error;
+      expect(error.code).to.equal('ERR_HARDBIT_FORMAT');
+    }
+    expect(readFileSync(html, 'utf8')).to.equal(before);
+    expect(readFileSync(join(dir, 'networks.csv'), 'utf8')).to.not.equal('');
   });
 
   it('says that it cannot write', async () => {

@@ -1,4 +1,5 @@
 import {
+  cpSync,
   existsSync,
   mkdtempSync,
   readdirSync,
@@ -10,23 +11,32 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { type Preset, presets } from '../../lib/study/plan.js';
+import { mergeShards } from '../../lib/study/merge.js';
+import type { Shard } from '../../lib/study/plan.js';
+import { type Preset, presets } from '../../lib/study/presets.js';
 import type { StudyEvent } from '../../lib/study/progress.js';
 import { type Examples, examplesSchema, type Results, resultsSchema } from '../../lib/study/results.js';
 import { runPreset } from '../../lib/study/run.js';
 import { memoryInfo } from '../../lib/tensor/runtime.js';
 import { bars } from './helpers.js';
 
+const { quick } = presets.mnist;
+const [core] = quick.blocks;
+if (core === undefined) throw new Error('The quick study has no networks.');
+
 /** The quick study's shape in a size for tests. */
 const small: Preset = {
-  ...presets.quick,
+  ...quick,
   name: 'small',
-  inputBits: [8, 2],
-  epochs: 2,
-  batchSize: 64,
-  attacks: [
-    { name: 'fgsm', epsilons: [0.1, 0.2], gradientModes: 'all', transfer: true },
-    { name: 'pgd', epsilons: [0.2], steps: 3, gradientModes: 'all', transfer: true },
+  blocks: [{ ...core, inputBits: [8, 2] }],
+  fit: { ...quick.fit, epochs: 2, batchSize: 64 },
+  whiteBox: [
+    { name: 'fgsm', epsilons: [0.1, 0.2], gradientModes: 'all' },
+    { name: 'pgd', epsilons: [0.2], steps: 3, gradientModes: 'all' },
+  ],
+  transfer: [
+    { name: 'fgsm', epsilons: [0.1, 0.2] },
+    { name: 'pgd', epsilons: [0.2], steps: 3 },
   ],
   images: 60,
 };
@@ -40,6 +50,7 @@ async function run(
     resume?: boolean;
     signal?: AbortSignal;
     seeds?: number;
+    shard?: Shard;
     onEvent?: (event: StudyEvent) => void;
   } = {},
 ) {
@@ -92,10 +103,30 @@ describe('a study', function () {
     expect(
       readdirSync(join(whole, 'networks')).filter((name) => name.endsWith('.checkpoint')),
     ).to.have.length(0);
-    // 4 networks × 3 attacks in one mode, 4 × 3 in three, and masking on each.
-    expect(results.whiteBox).to.have.length(12 + 36 + 8);
+    // 4 networks × 3 attacks in one mode, 4 × 3 in every mode, and masking on each.
+    const modes = new Set(results.whiteBox.flatMap(({ gradientMode }) => gradientMode.sign ?? [])).size;
+    expect(modes).to.be.at.least(3);
+    expect(results.whiteBox).to.have.length(12 + 12 * modes + 8);
+    expect(results.worstCase).to.have.length(8 * 3);
     expect(results.transfer).to.have.length(8 * 8 * 3);
-    expect(results.claims.map(({ verdict }) => verdict)).to.not.include('not tested');
+    for (const { byThreatModel } of results.claims) {
+      expect(byThreatModel.map(({ verdict }) => verdict)).to.not.deep.equal(['not tested']);
+    }
+    expect(results.complete).to.equal(true);
+    expect(results.shards).to.have.length(1);
+    expect(results.shards[0]).to.deep.include({
+      index: 1,
+      count: 1,
+      networks: { finished: 8, planned: 8 },
+      cells: { finished: results.whiteBox.length + 192, planned: results.whiteBox.length + 192 },
+    });
+    for (const { history, macs, parameters, epochs } of results.networks) {
+      expect(history.map(({ epoch }) => epoch)).to.deep.equal([1, 2]);
+      expect(epochs).to.equal(2);
+      // 784-600-400-10.
+      expect(macs).to.equal(784 * 600 + 600 * 400 + 400 * 10);
+      expect(parameters).to.be.greaterThan(macs);
+    }
     expect(leaked).to.equal(0);
   });
 
@@ -167,7 +198,7 @@ describe('a study', function () {
           resume: true,
           signal: controller.signal,
           onEvent: ({ kind }) => {
-            if (kind === 'progress' && ++seen === 45 + 13 * runs) controller.abort();
+            if (kind === 'progress' && ++seen === 50 + 30 * runs) controller.abort();
           },
         }).then((finished) => {
           done = finished;
@@ -214,19 +245,39 @@ describe('a study', function () {
   it('is not overwritten, nor continued by another one', async () => {
     expect(await codeOf(run(whole))).to.equal('ERR_HARDBIT_RESUME');
     expect(await codeOf(run(whole, { resume: true, seeds: 2 }))).to.equal('ERR_HARDBIT_RESUME');
-    expect(await codeOf(run(whole, { resume: true, preset: { ...small, epochs: 3 } }))).to.equal(
+    expect(await codeOf(run(whole, { resume: true, preset: { ...small, images: 59 } }))).to.equal(
       'ERR_HARDBIT_RESUME',
     );
+  });
+
+  it('takes as the worst case of each network what no mode won', () => {
+    for (const worst of results.worstCase) {
+      const cells = results.whiteBox.filter(
+        ({ network, attack, epsilon, gradientMode }) =>
+          network === worst.network &&
+          attack.name === worst.attack.name &&
+          epsilon === worst.epsilon &&
+          gradientMode.discretizer === 'identity',
+      );
+      const least = Math.min(...cells.map(({ adversarialAccuracy }) => adversarialAccuracy));
+      expect(worst.everyMode).to.equal(true);
+      expect(worst.gradientModes).to.deep.equal(cells.map(({ gradientMode }) => gradientMode));
+      expect(worst.worstMode.adversarialAccuracy).to.equal(least);
+      expect(worst.adversarialAccuracy).to.be.at.most(least);
+      expect(worst.interval.low).to.be.at.most(worst.adversarialAccuracy);
+      expect(worst.interval.high).to.be.at.least(worst.adversarialAccuracy);
+    }
   });
 
   it('with twins and two seeds, has a diagonal of twins', async () => {
     const preset: Preset = {
       ...small,
-      recipes: ['none'],
-      trainings: [{ kind: 'natural' }],
-      epochs: 1,
-      attacks: [{ name: 'fgsm', epsilons: [0.2], gradientModes: 'all', transfer: true }],
-      twins: true,
+      blocks: [
+        { ...core, inputBits: [8, 2], recipes: ['none'], trainings: [{ kind: 'natural' }], twins: 'all' },
+      ],
+      fit: { ...small.fit, epochs: 1 },
+      whiteBox: [{ name: 'fgsm', epsilons: [0.2], gradientModes: 'all' }],
+      transfer: [{ name: 'fgsm', epsilons: [0.2] }],
     };
     const twins = await run(join(root, 'twins'), { preset, seeds: 2 });
     expect(twins.networks.filter(({ twin }) => twin)).to.have.length(4);
@@ -243,5 +294,231 @@ describe('a study', function () {
     expect(twins.seeds).to.deep.equal([1, 2]);
     const ids = new Set(twins.networks.filter(({ twin }) => !twin).map(({ id }) => id));
     expect(twins.whiteBox.every(({ network }) => ids.has(network))).to.equal(true);
+  });
+});
+
+/** Small, with all that the paper's plan has: blocks, ensembles, remaining images, L2; its two seeds make two shards. */
+const blocks: Preset = {
+  ...small,
+  name: 'blocks',
+  blocks: [
+    {
+      name: 'core',
+      models: ['mnist-fcn'],
+      inputBits: [8, 2],
+      recipes: ['none', 'bnn'],
+      trainings: [{ kind: 'natural' }],
+      twins: 'natural',
+    },
+    {
+      name: 'trainings',
+      models: ['mnist-fcn'],
+      inputBits: [2],
+      recipes: ['bnn'],
+      trainings: [
+        { kind: 'adversarial', attack: 'pgd', epsilon: 0.2, mix: 0.5, steps: 2 },
+        {
+          kind: 'ensemble',
+          attack: 'fgsm',
+          epsilon: 0.2,
+          mix: 0.5,
+          sources: [
+            { recipe: 'none', inputBits: 8 },
+            { recipe: 'bnn', inputBits: 8 },
+          ],
+        },
+      ],
+      twins: 'none',
+    },
+  ],
+  fit: { ...small.fit, epochs: 1, batchSize: 64 },
+  whiteBox: [
+    { name: 'fgsm', epsilons: [0.1], gradientModes: 'all' },
+    { name: 'pgd', epsilons: [0.2], steps: 3, earlyStop: true, gradientModes: 'remaining' },
+    { name: 'pgd', norm: 'l2', epsilons: [1], steps: 3, gradientModes: 'default' },
+  ],
+  transfer: [{ name: 'fgsm', epsilons: [0.1], images: 40, from: { trainings: ['natural'] } }],
+  images: 50,
+  examples: [
+    { model: 'mnist-fcn', recipe: 'none', inputBits: 8, training: 'natural', attack: 'fgsm', epsilon: 0.1 },
+    {
+      model: 'mnist-fcn',
+      recipe: 'bnn',
+      inputBits: 2,
+      training: 'adversarial',
+      attack: 'fgsm',
+      epsilon: 0.1,
+    },
+  ],
+};
+
+describe('a study in shards', function () {
+  this.timeout(300_000);
+  let root: string;
+  let results: Results;
+  const shards: string[] = [];
+  const merging = (dirs: readonly string[], name: string, partial = false) =>
+    mergeShards(dirs, { out: join(root, name), partial, command: 'hardbit test', preset: blocks });
+
+  before(async () => {
+    root = mkdtempSync(join(tmpdir(), 'hardbit-shards-'));
+    results = await run(join(root, 'whole'), { preset: blocks, seeds: 2 });
+    for (const index of [1, 2]) {
+      const out = join(root, `shard-${index}`);
+      shards.push(out);
+      await run(out, { preset: blocks, seeds: 2, shard: { index, count: 2 } });
+    }
+  });
+  after(() => rmSync(root, { recursive: true, force: true }));
+
+  /** Everything but times and shards. */
+  const comparable = (of: Results) => ({ ...(timeless(of) as object), shards: null, complete: null });
+
+  it('is judged as a whole once merged, and equals the study that was not cut', async () => {
+    const part = resultsSchema.parse(JSON.parse(readFileSync(join(root, 'shard-1', 'results.json'), 'utf8')));
+    expect(part.complete).to.equal(false);
+    expect(part.planHash).to.equal(results.planHash);
+    expect(part.networks.every(({ seed }) => seed % 1000 === 1)).to.equal(true);
+    const merged = await merging([...shards].reverse(), 'merged');
+    expect(merged.complete).to.equal(true);
+    expect(merged.shards.map(({ index, count }) => [index, count])).to.deep.equal([
+      [1, 2],
+      [2, 2],
+    ]);
+    expect(comparable(merged)).to.deep.equal(comparable(results));
+    expect(readFileSync(join(root, 'merged', 'examples.json'), 'utf8')).to.equal(
+      readFileSync(join(root, 'whole', 'examples.json'), 'utf8'),
+    );
+    expect(JSON.parse(readFileSync(join(root, 'merged', 'results.json'), 'utf8'))).to.deep.equal(merged);
+    // The same folder may take the merge again.
+    expect(comparable(await merging(shards, 'merged'))).to.deep.equal(comparable(results));
+  });
+
+  it('merges without model files', async () => {
+    const bare = join(root, 'bare');
+    cpSync(shards[0] as string, bare, {
+      recursive: true,
+      filter: (path) => !path.endsWith('.safetensors'),
+    });
+    const merged = await merging([bare, shards[1] as string], 'merged-bare');
+    expect(comparable(merged)).to.deep.equal(comparable(results));
+  });
+
+  it('refuses what does not belong together', async () => {
+    const [first, second] = shards as [string, string];
+    const message = async (work: Promise<unknown>): Promise<string> =>
+      work.then(
+        () => 'no error',
+        (error: { code?: unknown; message?: unknown }) => `${error.code}: ${error.message}`,
+      );
+    expect(await message(merging([first], 'x1'))).to.match(/^ERR_HARDBIT_RESUME: Of 2 shards, 2 is missing/);
+    expect(await message(merging([first, second, first], 'x2'))).to.match(
+      /^ERR_HARDBIT_RESUME: .*both hold shard 1 of 2/,
+    );
+    expect(await message(merging([first, join(root, 'whole')], 'x3'))).to.match(
+      /^ERR_HARDBIT_RESUME: .*cut once/,
+    );
+    const other = join(root, 'other');
+    cpSync(second, other, { recursive: true });
+    const head = join(other, 'study.json');
+    writeFileSync(head, readFileSync(head, 'utf8').replace(results.planHash, 'f'.repeat(64)));
+    expect(await message(merging([first, other], 'x4'))).to.match(/^ERR_HARDBIT_RESUME: .*different studies/);
+    expect(await message(merging([other], 'x5', true))).to.match(/^ERR_HARDBIT_RESUME: .*another version/);
+    expect(await message(merging([join(root, 'nothing')], 'x6'))).to.match(/^ERR_HARDBIT_READ/);
+    expect(await message(merging([first, second], 'shard-1'))).to.match(/^ERR_HARDBIT_RESUME: .*of its own/);
+    const cell = join(other, 'cells', readdirSync(join(other, 'cells'))[0] as string);
+    writeFileSync(head, readFileSync(head, 'utf8').replace('f'.repeat(64), results.planHash));
+    truncateSync(cell, 10);
+    expect(await message(merging([first, other], 'x7'))).to.match(/^ERR_HARDBIT_RESUME: .*not finished/);
+  });
+
+  it('takes what is there where that is asked for', async () => {
+    const one = await merging(shards.slice(0, 1), 'partial', true);
+    expect(one.complete).to.equal(false);
+    expect(one.networks.every(({ seed }) => seed % 1000 === 1)).to.equal(true);
+    const out = join(root, 'interrupted');
+    const controller = new AbortController();
+    const code = await codeOf(
+      run(out, {
+        preset: blocks,
+        seeds: 2,
+        shard: { index: 2, count: 2 },
+        signal: controller.signal,
+        onEvent: (event) => {
+          if (event.kind === 'progress' && event.doing.startsWith('Attack 15')) controller.abort();
+        },
+      }),
+    );
+    expect(code).to.equal('ERR_HARDBIT_ABORTED');
+    expect(await codeOf(merging([shards[0] as string, out], 'x8'))).to.equal('ERR_HARDBIT_RESUME');
+    const both = await merging([shards[0] as string, out], 'partial', true);
+    expect(both.complete).to.equal(false);
+    expect(both.shards[1]).to.deep.include({ index: 2, finishedAt: null });
+    expect(both.whiteBox.length).to.be.greaterThan(one.whiteBox.length).and.lessThan(results.whiteBox.length);
+    for (const cell of both.whiteBox) {
+      const same = results.whiteBox.find(
+        ({ network, attack, epsilon, gradientMode }) =>
+          network === cell.network &&
+          attack.name === cell.attack.name &&
+          epsilon === cell.epsilon &&
+          JSON.stringify(gradientMode) === JSON.stringify(cell.gradientMode),
+      );
+      expect(same?.adversarialAccuracy).to.equal(cell.adversarialAccuracy);
+    }
+    // A shard's folder goes on with its own shard and no other.
+    expect(await codeOf(run(out, { preset: blocks, seeds: 2, resume: true }))).to.equal('ERR_HARDBIT_RESUME');
+    await run(out, { preset: blocks, seeds: 2, shard: { index: 2, count: 2 }, resume: true });
+    expect(comparable(await merging([shards[0] as string, out], 'resumed'))).to.deep.equal(
+      comparable(results),
+    );
+  });
+
+  it('attacks in further modes only what withstood those before, and counts the rest as lost', () => {
+    const chains = new Map<string, typeof results.whiteBox>();
+    for (const cell of results.whiteBox.filter(
+      ({ attack, norm }) => attack.name === 'pgd' && norm === 'linf',
+    )) {
+      chains.set(cell.network, [...(chains.get(cell.network) ?? []), cell]);
+    }
+    let further = 0;
+    for (const chain of chains.values()) {
+      chain.forEach((cell, i) => {
+        expect(cell.coverage).to.equal(i === 0 ? 'all' : 'remaining');
+        const before = chain[i - 1];
+        const expected = before === undefined ? cell.n : Math.round(before.adversarialAccuracy * cell.n);
+        expect(cell.attacked).to.equal(expected);
+        if (before === undefined) return;
+        further += 1;
+        expect(cell.adversarialAccuracy).to.be.at.most(before.adversarialAccuracy);
+        expect(cell.meanPerturbation === null).to.equal(cell.attacked === 0);
+        expect(cell.zeroGradientFraction === null).to.equal(cell.attacked === 0);
+      });
+      const last = chain.at(-1);
+      const worst = results.worstCase.find(
+        ({ network, attack, norm }) => network === last?.network && attack.name === 'pgd' && norm === 'linf',
+      );
+      expect(worst?.adversarialAccuracy).to.equal(last?.adversarialAccuracy);
+      expect(worst?.worstMode.gradientMode).to.deep.equal(chain[0]?.gradientMode);
+      expect(worst?.everyMode).to.equal(true);
+    }
+    expect(further).to.be.greaterThan(0);
+  });
+
+  it('says which worst cases rest on the default mode alone', () => {
+    const recipes = new Map(results.networks.map(({ id, recipe }) => [id, recipe]));
+    for (const worst of results.worstCase.filter(({ norm }) => norm === 'l2')) {
+      expect(worst.everyMode).to.equal(recipes.get(worst.network) === 'none');
+      expect(worst.flippableFraction).to.equal(null);
+    }
+  });
+
+  it('records ensembles with their sources, and cells with their own numbers of images', () => {
+    const ensemble = results.networks.find(({ training }) => training.kind === 'ensemble');
+    const ids = new Set(results.networks.filter(({ twin }) => twin).map(({ id }) => id));
+    expect(
+      ensemble?.training.kind === 'ensemble' && ensemble.training.sources.every((id) => ids.has(id)),
+    ).to.equal(true);
+    expect(results.transfer.every(({ n }) => n === 40)).to.equal(true);
+    expect(results.whiteBox.every(({ n }) => n === 50)).to.equal(true);
   });
 });

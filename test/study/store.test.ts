@@ -3,12 +3,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import fc from 'fast-check';
 import { z } from 'zod';
 import { LOCK_FILE, lockFolder } from '../../lib/study/lock.js';
-import { decodeBits, encodeBits, StudyStore } from '../../lib/study/store.js';
+import { StudyStore } from '../../lib/study/store.js';
 
-const study = { preset: 'quick', seeds: 1, hash: 'abc' };
+const study = { dataset: 'mnist', preset: 'quick', seeds: 1, shard: { index: 1, count: 2 }, plan: 'abc' };
 
 describe("a study's folder", () => {
   let folder: string;
@@ -41,8 +40,11 @@ describe("a study's folder", () => {
   it('is continued only on request, and only by an equal plan', () => {
     opening(false)();
     expect(opening(false)).to.throw('--resume').with.property('code', 'ERR_HARDBIT_RESUME');
-    expect(opening(true, { ...study, hash: 'def' }))
+    expect(opening(true, { ...study, plan: 'def' }))
       .to.throw('another plan')
+      .with.property('code', 'ERR_HARDBIT_RESUME');
+    expect(opening(true, { ...study, shard: { index: 2, count: 2 } }))
+      .to.throw('holds shard 1 of 2')
       .with.property('code', 'ERR_HARDBIT_RESUME');
     expect(opening(true)).to.not.throw();
   });
@@ -79,16 +81,24 @@ describe("a study's folder", () => {
     expect(store.read('cells/x.json', schema)).to.equal(null);
   });
 
-  it('keeps flags as bits', () => {
-    fc.assert(
-      fc.property(fc.array(fc.integer({ min: 0, max: 1 }), { maxLength: 70 }), (flags) => {
-        const text = encodeBits(Uint8Array.from(flags));
-        expect([...(decodeBits(text, flags.length) ?? [])]).to.deep.equal(flags);
-        expect(decodeBits(text, flags.length + 8)).to.equal(null);
-      }),
-    );
-    expect(decodeBits(encodeBits(Uint8Array.of(1, 1, 1)), 2)).to.equal(null);
-    expect(decodeBits('!', 8)).to.equal(null);
+  it('can be looked at while a process is at work in it', () => {
+    const store = StudyStore.open(folder, study, false);
+    const { head, store: seen } = StudyStore.view(folder);
+    expect(head).to.deep.equal(study);
+    const schema = z.strictObject({ a: z.number() });
+    store.write('cells/x.json', schema, { a: 1 });
+    expect(seen.read('cells/x.json', schema)).to.deep.equal({ a: 1 });
+    seen.close();
+    expect(existsSync(join(folder, LOCK_FILE))).to.equal(true);
+    store.close();
+    writeFileSync(join(folder, 'study.json'), '{"schema":');
+    expect(() => StudyStore.view(folder))
+      .to.throw('damaged')
+      .with.property('code', 'ERR_HARDBIT_FORMAT');
+    rmSync(join(folder, 'study.json'));
+    expect(() => StudyStore.view(folder))
+      .to.throw()
+      .with.property('code', 'ERR_HARDBIT_READ');
   });
 });
 
