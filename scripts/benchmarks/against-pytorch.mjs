@@ -1,17 +1,20 @@
 #!/usr/bin/env node
-// Training mnist-fcn (784-600-400-10 with batch norm, Adam): hardbit against PyTorch on the CPU, in one interleaved run.
+// Training steps (Adam) or PGD attacks of one network: hardbit against PyTorch on the CPU, in one interleaved run.
 //
-//   npm run build && node scripts/benchmarks/train-mnist-fcn.mjs [--json FILE]
-//     --recipe none,bnn        fp32, and binary weights and activations (PyTorch simulates them in float)
+//   npm run build && node scripts/benchmarks/against-pytorch.mjs [--json FILE]
+//     --model mnist-fcn        or lenet5, mnist-cnn
+//     --task train             or pgd: gradients and steps of PGD-20 on a batch, with a random start
+//     --recipe none,bnn        none, bnn, xnor: quantized layers, which PyTorch simulates in float
 //     --threads 1,N            thread counts of each side (default: 1 and the processors this process may use)
 //     --batch 128  --bits 8    batch size, input bits
-//     --rounds 12  --steps 30  timed blocks of each side, training steps a block
+//     --rounds 12  --steps 30  timed blocks of each side, training steps (pgd: attacked batches, 3) a block
+//     --layouts first,last     PyTorch's memory layouts to measure (default: both where the network has convolutions)
 //     --python /usr/bin/python3
 //     --blas DIR[,DIR]         folders of a libblas.so.3 for PyTorch (LD_LIBRARY_PATH), each measured; 'system': none.
 //                              Default: Debian's OpenBLAS folders, where installed, else the system's
 //     --allow-reference-blas   measure against Netlib's reference BLAS, though no one should quote that
 //
-// Every configuration (side, threads, BLAS) is a process of its own that makes its data and model, warms up, and then
+// Every configuration (side, threads, BLAS, layout) is a process of its own that makes its data and model, warms up, and then
 // waits; each round times one block of steps of each, one after the other, the order reversed every second round, with
 // a pause between blocks for worker threads to stop spinning. The ratio is of medians: the fastest PyTorch
 // configuration against hardbit at its default thread count.
@@ -26,12 +29,15 @@ import { parseArgs } from 'node:util';
 const processors = availableParallelism();
 const { values: options } = parseArgs({
   options: {
+    model: { type: 'string', default: 'mnist-fcn' },
+    task: { type: 'string', default: 'train' },
     recipe: { type: 'string', default: 'none,bnn' },
+    layouts: { type: 'string' },
     threads: { type: 'string', default: processors === 1 ? '1' : `1,${processors}` },
     batch: { type: 'string', default: '128' },
     bits: { type: 'string', default: '8' },
     rounds: { type: 'string', default: '12' },
-    steps: { type: 'string', default: '30' },
+    steps: { type: 'string' },
     python: { type: 'string', default: '/usr/bin/python3' },
     blas: { type: 'string' },
     'allow-reference-blas': { type: 'boolean', default: false },
@@ -41,7 +47,7 @@ const { values: options } = parseArgs({
 });
 
 function fail(message) {
-  process.stderr.write(`train-mnist-fcn: ${message}\n`);
+  process.stderr.write(`against-pytorch: ${message}\n`);
   process.exit(2);
 }
 
@@ -52,12 +58,20 @@ function count(name, least = 1) {
   return value;
 }
 
+const { model: network, task } = options;
+if (!['mnist-fcn', 'lenet5', 'mnist-cnn'].includes(network))
+  fail(`--model is ${network}; expected mnist-fcn, lenet5 or mnist-cnn.`);
+if (task !== 'train' && task !== 'pgd') fail(`--task is ${task}; expected train or pgd.`);
+options.steps ??= task === 'train' ? '30' : '3';
+const layouts = (options.layouts ?? (network === 'mnist-fcn' ? 'first' : 'first,last')).split(',');
 const batch = count('batch', 2);
 const bits = count('bits');
-const WARMUP = 20;
+const WARMUP = task === 'train' ? 20 : 2;
 const POOL = 16;
+/** As peers/pytorch_steps.py. */
+const ATTACK = { epsilon: 0.2, steps: 20 };
 
-/** hardbit's side of the protocol that peers/pytorch_train_mnist_fcn.py describes. */
+/** hardbit's side of the protocol that peers/pytorch_steps.py describes. */
 async function serve() {
   const library = (file) => import(new URL(`../../dist/${file}`, import.meta.url).href);
   const { native } = await library('native.js');
@@ -65,8 +79,9 @@ async function serve() {
   const { adam } = await library('optim/optimizer.js');
   const { Tensor } = await library('tensor/tensor.js');
   const { createTrainer } = await library('training/step.js');
+  const { resolveAttack, runAttack } = await library('attacks/registry.js');
 
-  const model = createModel('mnist-fcn', { inputBits: bits, recipe: options.recipe, seed: 0 });
+  const model = createModel(network, { inputBits: bits, recipe: options.recipe, seed: 0 });
   const trainer = createTrainer(model, { optimizer: adam({ learningRate: 1e-3 }) });
   const images = Array.from({ length: POOL }, () =>
     Tensor.from('f32', [batch, 28, 28, 1], Float32Array.from({ length: batch * 784 }, Math.random)),
@@ -78,13 +93,22 @@ async function serve() {
       Int32Array.from({ length: batch }, () => Math.floor(Math.random() * 10)),
     ),
   );
+  const attack = resolveAttack('pgd', ATTACK);
+  const attackable = model.attackable();
+  const one =
+    task === 'train'
+      ? (x, y) => trainer.step(x, y).lossSum / batch
+      : (x, y) => {
+          runAttack(attack, attackable, x, y, { seed: done }).adversarial.dispose();
+          return null;
+        };
   let done = 0;
   const run = (steps) => {
-    let loss = 0;
+    let loss = null;
     const cpu = process.cpuUsage();
     const begin = process.hrtime.bigint();
     for (let i = 0; i < steps; i++, done++) {
-      loss = trainer.step(images[done % POOL], labels[done % POOL]).lossSum / batch;
+      loss = one(images[done % POOL], labels[done % POOL]);
     }
     const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
     const { user, system } = process.cpuUsage(cpu);
@@ -144,8 +168,11 @@ function blasFolders() {
 }
 
 function configurations(recipe, threadCounts) {
-  const shared = ['--recipe', recipe, '--batch', String(batch), '--bits', String(bits)];
-  const script = new URL('peers/pytorch_train_mnist_fcn.py', import.meta.url).pathname;
+  const shared = [
+    ...['--model', network, '--task', task, '--recipe', recipe],
+    ...['--batch', String(batch), '--bits', String(bits)],
+  ];
+  const script = new URL('peers/pytorch_steps.py', import.meta.url).pathname;
   const list = threadCounts.map((threads) => ({
     name: `hardbit, ${threads} threads`,
     side: 'hardbit',
@@ -155,24 +182,23 @@ function configurations(recipe, threadCounts) {
     env: { HARDBIT_NUM_THREADS: String(threads) },
   }));
   for (const folder of blasFolders()) {
-    for (const threads of threadCounts) {
-      list.push({
-        name: `PyTorch, ${threads} threads, ${folder === 'system' ? "system's BLAS" : folder.split('/').at(-1)}`,
-        side: 'pytorch',
-        threads,
-        command: options.python,
-        args: [
-          script,
-          ...shared,
-          '--threads',
-          String(threads),
-          '--warmup',
-          String(WARMUP),
-          '--pool',
-          String(POOL),
-        ],
-        env: folder === 'system' ? {} : { LD_LIBRARY_PATH: folder },
-      });
+    for (const layout of layouts) {
+      for (const threads of threadCounts) {
+        const blas = folder === 'system' ? "system's BLAS" : folder.split('/').at(-1);
+        list.push({
+          name: `PyTorch, ${threads} threads, ${blas}${layouts.length > 1 ? `, channels ${layout}` : ''}`,
+          side: 'pytorch',
+          threads,
+          command: options.python,
+          args: [
+            script,
+            ...shared,
+            ...['--threads', String(threads), '--layout', layout, '--attack-steps', String(ATTACK.steps)],
+            ...['--warmup', String(WARMUP), '--pool', String(POOL)],
+          ],
+          env: folder === 'system' ? {} : { LD_LIBRARY_PATH: folder },
+        });
+      }
     }
   }
   return list;
@@ -210,7 +236,7 @@ async function measure(recipe, threadCounts, rounds, steps) {
     for (let round = 0; round < rounds; round++) {
       for (const peer of round % 2 === 0 ? peers : [...peers].reverse()) {
         await sleep(60);
-        await peer.go(3);
+        await peer.go(task === 'train' ? 3 : 1);
         peer.blocks.push(await peer.go(steps));
       }
       process.stderr.write(`\r${recipe}: round ${round + 1} of ${rounds} `);
@@ -268,7 +294,10 @@ async function main() {
 
   const model = readFileSync('/proc/cpuinfo', 'utf8').match(/^model name\s*: (.*)$/m)?.[1];
   const report = {
-    benchmark: 'train-mnist-fcn',
+    benchmark: 'against-pytorch',
+    model: network,
+    task,
+    ...(task === 'pgd' ? { attack: { name: 'pgd', ...ATTACK } } : {}),
     date: new Date().toISOString(),
     cpu: model ?? cpus()[0]?.model ?? 'unknown',
     processors,
@@ -287,7 +316,7 @@ async function main() {
       `${cells.map((cell, i) => (i === 0 ? cell.padEnd(44) : cell.padStart(11))).join('')}\n`,
     );
   process.stderr.write(
-    `\n${report.cpu}, ${processors} processors; mnist-fcn, batch ${batch}, ${bits}-bit input; ms a step\n`,
+    `\n${report.cpu}, ${processors} processors; ${network}, ${task}, batch ${batch}, ${bits}-bit input; ms a ${task === 'train' ? 'step' : 'batch'}\n`,
   );
   for (const result of results) {
     line(`\n${result.recipe}`, 'median', 'quartiles', '', 'cores busy');
