@@ -407,7 +407,7 @@ function caveatOf(verdicts: readonly VerdictRecord[]): string | null {
     return signs.length === 0 ? [] : [{ case: members[0] as VerdictRecord, signs }];
   });
   if (seeming.length === 0) return null;
-  const signs = listing(unique(seeming.flatMap((each) => each.signs)));
+  const signs = unique(seeming.flatMap((each) => each.signs)).join(' or ');
   const recipes = listing(
     unique(seeming.map((each) => `${recipeText(each.case.recipe ?? '')} on ${each.case.model}`)),
   );
@@ -415,8 +415,8 @@ function caveatOf(verdicts: readonly VerdictRecord[]): string | null {
     members.some(({ gradientMode, verdict: found }) => gradientMode === null && found !== 'not tested'),
   ).length;
   return (
-    `Binary networks look more robust only when the attacker differentiates sign by ${signs}; ` +
-    `under the worst mode found they are not (${seeming.length} of ${tested} comparisons: ${recipes}).`
+    `Binary networks look more robust only to an attacker who keeps to one gradient mode (sign by ${signs}); ` +
+    `under the worst of all modes, image by image, they are not (${seeming.length} of ${tested} comparisons: ${recipes}).`
   );
 }
 
