@@ -6,7 +6,7 @@ import {
   isMasking,
   modeLabel,
   percent,
-  recipeLabel,
+  recipeText,
   span,
   trainingHeading,
 } from './format.js';
@@ -155,7 +155,7 @@ ${[...grouped(ofTraining, ({ recipe }) => recipe).values()].map((ofRecipe) =>
   ofRecipe.map(
     (variant, i) => html`<tr${classes(i === 0 && 'first')}>${
       i === 0 &&
-      html`<th scope="rowgroup" rowspan="${ofRecipe.length}" class="recipe">${recipeLabel(variant.recipe)}</th>`
+      html`<th scope="rowgroup" rowspan="${ofRecipe.length}" class="recipe">${recipeText(variant.recipe)}</th>`
     }<th scope="row">${variantLink(variant)}</th>${cells(variant)}</tr>
 `,
   ),

@@ -1,5 +1,5 @@
 import { classes, scrollTable } from './cells.js';
-import { bitsLabel, count, intervalText, percent, recipeLabel, span, trainingLabel } from './format.js';
+import { bitsLabel, count, intervalText, percent, recipeText, span, trainingLabel } from './format.js';
 import { html, type Markup } from './markup.js';
 import { networkLink } from './page.js';
 import { deviation, mean, wilson } from './statistics.js';
@@ -35,7 +35,7 @@ ${trainings.map((ofTraining) => {
     return html`<tr${classes(i === 0 && 'first')}>${
       i === 0 &&
       html`<th scope="rowgroup" rowspan="${recipes.length}" class="recipe">${trainingLabel(training)}</th>`
-    }<th scope="row">${recipeLabel(recipe)}</th>${inputBits.map((bits) =>
+    }<th scope="row">${recipeText(recipe)}</th>${inputBits.map((bits) =>
       cleanCell(ofRecipe.find((variant) => variant.inputBits === bits)),
     )}</tr>
 `;

@@ -1,6 +1,6 @@
 import { modeLegend, provenance } from './cells.js';
 import { bitCurves, type Panel } from './charts.js';
-import { recipeLabel, slug, trainingHeading, trainingLabel } from './format.js';
+import { recipeText, slug, trainingHeading, trainingLabel } from './format.js';
 import { html, type Markup } from './markup.js';
 import { fold } from './page.js';
 import { grouped, type Measured, type Summary, trainingKey, type Variant } from './summary.js';
@@ -30,7 +30,7 @@ export async function curveFigures(summary: Summary): Promise<CurveFigure[]> {
       const seen: (Measured | null)[] = [];
       for (const attack of summary.attacks) {
         for (const [recipe, variants] of recipes) {
-          const panel = await bitCurves(summary, variants, attack, recipeLabel(recipe));
+          const panel = await bitCurves(summary, variants, attack, recipeText(recipe));
           if (panel === null) continue;
           panels.push(panel);
           for (const variant of variants) {

@@ -1,4 +1,12 @@
-import type { AttackRecord, GradientModeRecord, NetworkRecord, TrainingRecord } from '../study/results.js';
+import {
+  type AttackRecord,
+  type GradientModeRecord,
+  type NetworkRecord,
+  recipeText,
+  type TrainingRecord,
+} from '../study/results.js';
+
+export { recipeText } from '../study/results.js';
 
 /** A fraction as a percentage with one decimal and no sign: 0.9432 → '94.3'. */
 export function percent(fraction: number): string {
@@ -66,13 +74,6 @@ export function seedsText(seeds: Iterable<number>): string {
   return `${distinct.size > 1 ? 'seeds' : 'seed'} ${span(distinct, String)}`;
 }
 
-const recipeLabels: Readonly<Record<string, string>> = { none: 'full precision' };
-
-/** 'full precision' for the recipe 'none', else the recipe's name in capitals. */
-export function recipeLabel(recipe: string): string {
-  return recipeLabels[recipe] ?? recipe.toUpperCase();
-}
-
 type Adversarial = Exclude<TrainingRecord, { kind: 'natural' }>;
 
 function trainingAttack({ attack, steps }: Adversarial): string {
@@ -104,7 +105,7 @@ export function bitsLabel(bits: number): string {
 export function networkLabel(network: NetworkRecord): string {
   const twin = network.twin ? ', twin' : '';
   return (
-    `${network.model}, ${bitsLabel(network.inputBits)} ${recipeLabel(network.recipe)}, ` +
+    `${network.model}, ${bitsLabel(network.inputBits)} ${recipeText(network.recipe)}, ` +
     `${trainingLabel(network.training)}, seed ${network.seed}${twin}`
   );
 }

@@ -1,5 +1,5 @@
 import { captionText, standalone } from './figure-files.js';
-import { bitsLabel, epsilonText, percent, recipeLabel, trainingLabel } from './format.js';
+import { bitsLabel, epsilonText, percent, recipeText, trainingLabel } from './format.js';
 import { escapeHtml, html, type Markup } from './markup.js';
 import { distinct, trainingKey, type Variant } from './summary.js';
 import { blocksOf, type TransferMatrix } from './transfer-matrix.js';
@@ -81,7 +81,7 @@ const byRecipe = (variant: Variant) => JSON.stringify([byTraining(variant), vari
 const trainingsOf = (variants: readonly Variant[]) =>
   groups(variants, byTraining, (variant) => trainingLabel(variant.training));
 const recipesOf = (variants: readonly Variant[]) =>
-  groups(variants, byRecipe, (variant) => recipeLabel(variant.recipe));
+  groups(variants, byRecipe, (variant) => recipeText(variant.recipe));
 
 /**
  * The matrix as a table coloured by the target's accuracy, inside its own scrolling container; one table a block of networks that were shown each other's images. The longer side, the targets,
@@ -149,7 +149,7 @@ const tall = 18;
 export function heatmapFile(matrix: TransferMatrix, title: string, caption: string): string {
   const { sources, targets } = matrix;
   const name = (variant: Variant) =>
-    `${recipeLabel(variant.recipe)} ${variant.inputBits}${variant.training.kind === 'natural' ? '' : `, ${trainingLabel(variant.training)}`}`;
+    `${recipeText(variant.recipe)} ${variant.inputBits}${variant.training.kind === 'natural' ? '' : `, ${trainingLabel(variant.training)}`}`;
   const left = 16 + 6.2 * Math.max(...targets.map((variant) => name(variant).length));
   const top = 40 + 6.2 * Math.max(...sources.map((variant) => name(variant).length));
   const column = (s: number) => (left + side * s).toFixed(1);

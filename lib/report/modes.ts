@@ -1,6 +1,6 @@
 import type { GradientModeRecord } from '../study/results.js';
 import { type Basis, classes, modeHead, provenance, scrollTable, tenths, variantBodies } from './cells.js';
-import { count, epsilonText, fixed, isMasking, modeLabel, percent, recipeLabel } from './format.js';
+import { count, epsilonText, fixed, isMasking, modeLabel, percent, recipeText } from './format.js';
 import { html, type Markup } from './markup.js';
 import { mean } from './statistics.js';
 import {
@@ -63,7 +63,7 @@ ${rows.map(({ model, recipe, label, cells, won, gains, joint }) => {
   const most = Math.max(...won);
   const points = (values: readonly number[], pick: (of: readonly number[]) => number) =>
     fixed(100 * pick(values), 1);
-  return html`<tr><th scope="row">${model}</th><td class="text">${recipeLabel(recipe)}</td><td class="text">${label}</td><td>${count(cells)}</td>${won.map(
+  return html`<tr><th scope="row">${model}</th><td class="text">${recipeText(recipe)}</td><td class="text">${label}</td><td>${count(cells)}</td>${won.map(
     (times, i) =>
       html`<td${classes(i === 0 && 'edge')}>${times === most ? html`<b>${times}</b>` : times}</td>`,
   )}<td class="edge">${points(gains, mean)}</td><td>${points(gains, (of) => Math.max(...of))}</td><td class="edge">${points(joint, mean)}</td><td>${points(joint, (of) => Math.max(...of))}</td></tr>

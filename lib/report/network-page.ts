@@ -19,7 +19,7 @@ import {
   modeLabel,
   networkLabel,
   percent,
-  recipeLabel,
+  recipeText,
   trainingHeading,
   trainingLabel,
 } from './format.js';
@@ -63,7 +63,7 @@ function facts(network: NetworkRecord, { summary }: NetworkIndex): Markup {
   };
   return html`<dl class="facts">
 <dt>Model</dt><dd>${network.model}: ${count(network.parameters)} parameters, ${count(network.macs)} multiply-accumulates an image</dd>
-<dt>Recipe</dt><dd>${recipeLabel(network.recipe)}, ${bitsLabel(network.inputBits)} input</dd>
+<dt>Recipe</dt><dd>${recipeText(network.recipe)}, ${bitsLabel(network.inputBits)} input</dd>
 <dt>Training</dt><dd>${trainingHeading(training)}; ${network.epochs} epochs in batches of ${network.batchSize}, seed ${network.seed}, ${duration(network.trainSeconds)}</dd>
 ${sources.length > 0 && html`<dt>Static sources</dt><dd>${sources.map((id, i) => html`${i > 0 && '; '}${link(id)}`)}</dd>`}
 <dt>Clean accuracy</dt><dd><b>${percent(network.cleanAccuracy)} %</b>, 95 % interval ${intervalText(
@@ -197,7 +197,7 @@ function transferTable(
 <tbody>
 ${shown.map(({ id, cells: ofOther, loss }) => {
   const other = summary.byId.get(id);
-  return html`<tr><th scope="row">${other === undefined ? id : networkLink(other, `${bitsLabel(other.inputBits)} ${recipeLabel(other.recipe)}, ${trainingLabel(other.training)}${other.twin ? ' (twin)' : ''}`, '../')}</th><td><b>${fixed(100 * loss, 1)}</b></td>${columns.map(
+  return html`<tr><th scope="row">${other === undefined ? id : networkLink(other, `${bitsLabel(other.inputBits)} ${recipeText(other.recipe)}, ${trainingLabel(other.training)}${other.twin ? ' (twin)' : ''}`, '../')}</th><td><b>${fixed(100 * loss, 1)}</b></td>${columns.map(
     ({ label, epsilon }) => {
       const cell = ofOther.find((each) => each.epsilon === epsilon && attackLabel(each.attack) === label);
       return cell === undefined

@@ -1,6 +1,6 @@
 import type { NetworkRecord, Results } from '../study/results.js';
 import { scrollTable } from './cells.js';
-import { bitsLabel, count, duration, percent, recipeLabel, span, trainingLabel } from './format.js';
+import { bitsLabel, count, duration, percent, recipeText, span, trainingLabel } from './format.js';
 import { html, type Markup } from './markup.js';
 import { fold, networkLink } from './page.js';
 import type { Summary } from './summary.js';
@@ -15,7 +15,7 @@ function networksTable(model: string, networks: readonly NetworkRecord[]): Marku
 <tbody>
 ${networks.map(
   (network) =>
-    html`<tr><th scope="row">${networkLink(network, html`<code>${network.id}</code>`)}${network.twin && html` <span class="quiet">twin</span>`}</th><td class="text">${recipeLabel(
+    html`<tr><th scope="row">${networkLink(network, html`<code>${network.id}</code>`)}${network.twin && html` <span class="quiet">twin</span>`}</th><td class="text">${recipeText(
       network.recipe,
     )}</td><td class="text">${bitsLabel(network.inputBits)}</td><td class="text">${trainingLabel(network.training)}</td><td>${network.seed}</td><td>${percent(
       network.cleanAccuracy,

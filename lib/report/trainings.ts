@@ -1,5 +1,5 @@
 import { classes, figureCell, modeLegend, provenance, scrollTable, tenths, variantLink } from './cells.js';
-import { epsilonText, recipeLabel, trainingLabel } from './format.js';
+import { epsilonText, recipeText, trainingLabel } from './format.js';
 import { html, type Markup } from './markup.js';
 import { grouped, type Measured, type Summary, type Variant } from './summary.js';
 
@@ -48,7 +48,7 @@ export function trainingTable(summary: Summary, model: string): Markup | null {
     });
     const { recipe } = group[0] as Variant;
     return html`<tbody>
-<tr class="group"><th scope="rowgroup" colspan="${1 + columns.length}"><span>${recipeLabel(recipe)}, ${variantLink(group[0] as Variant)}</span></th></tr>
+<tr class="group"><th scope="rowgroup" colspan="${1 + columns.length}"><span>${recipeText(recipe)}, ${variantLink(group[0] as Variant)}</span></th></tr>
 ${group.map(
   (variant, r) => html`<tr><th scope="row">${trainingLabel(variant.training)}</th>${columns.map(
     (column, c) => {

@@ -309,3 +309,15 @@ export type ShardRecord = z.infer<typeof shardSchema>;
 export type Results = z.infer<typeof resultsSchema>;
 export type Example = z.infer<typeof exampleSchema>;
 export type Examples = z.infer<typeof examplesSchema>;
+
+const recipeNames: Readonly<Record<string, string>> = {
+  none: 'full precision',
+  ternary: 'ternary',
+  'xnor-constant': 'XNOR (constant α)',
+  'xnor-chain': 'XNOR (chain rule)',
+};
+
+/** How a recipe is called in sentences: 'full precision', 'BNN', 'XNOR (chain rule)', 'DoReFa w1a2'. */
+export function recipeText(recipe: string): string {
+  return recipeNames[recipe] ?? recipe.toUpperCase().replace(/^DOREFA-W(\d)A(\d)$/, 'DoReFa w$1a$2');
+}

@@ -1,5 +1,13 @@
 import { meanAndDeviation } from '../evaluation/statistics.js';
-import type { AttackRecord, GradientModeRecord, NetworkRecord, TrainingRecord } from './results.js';
+import {
+  type AttackRecord,
+  type GradientModeRecord,
+  type NetworkRecord,
+  recipeText,
+  type TrainingRecord,
+} from './results.js';
+
+export { recipeText } from './results.js';
 
 /** A number with a true minus sign and no negative zero. */
 function signless(text: string): string {
@@ -46,11 +54,6 @@ export function epsilonText(epsilon: number): string {
 export function listing(items: readonly string[]): string {
   if (items.length < 2) return items[0] ?? '';
   return `${items.slice(0, -1).join(', ')} and ${items[items.length - 1]}`;
-}
-
-/** 'full precision' for the recipe 'none', else its name in capitals. */
-export function recipeText(recipe: string): string {
-  return recipe === 'none' ? 'full precision' : recipe.toUpperCase();
 }
 
 /** 'FGSM', 'R-FGSM', 'PGD-20', 'PGD-20 (L2)'. */
