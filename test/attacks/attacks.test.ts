@@ -427,7 +427,7 @@ describe('runAttack', () => {
       const { adversarial } = runAttack(resolveAttack(name, { epsilon: 0.1 }), victim, images, given, {
         seed: 1,
       });
-      expect(native().memory().liveTensors, name).to.equal(before + 1);
+      expect(native().memory().liveTensors, name).to.be.at.most(before + 1);
       adversarial.dispose();
     }
     const restarted = resolveAttack('pgd', { epsilon: 0.1, restarts: 4 });
@@ -435,7 +435,7 @@ describe('runAttack', () => {
     expect(errorOf(() => runAttack(restarted, victim, images, wrong, { seed: 1 })).code).to.equal(
       'ERR_HARDBIT_LABELS',
     );
-    expect(native().memory().liveTensors).to.equal(before);
+    expect(native().memory().liveTensors).to.be.at.most(before);
     expect(images.toFloat32Array()).to.deep.equal(pixels);
     for (const tensor of [images, given, wrong]) tensor.dispose();
   });
@@ -475,7 +475,7 @@ describe('runAttack', () => {
       const given = labelTensor(labels);
       expect(errorOf(run).code).to.equal('ERR_HARDBIT_ABORTED');
       expect(gradients).to.equal(3);
-      expect(native().memory().liveTensors).to.equal(before + 1);
+      expect(native().memory().liveTensors).to.be.at.most(before + 1);
     });
   });
 

@@ -196,7 +196,12 @@ describe('the commands', function () {
     const out = at('trained.safetensors');
     const checkpoint = at('training.checkpoint');
     const config = at('train.yaml');
-    writeFileSync(config, 'bits: 2\nrecipe: bnn\nepochs: 50\nbatchSize: 1000\n');
+    writeFileSync(
+      config,
+      'bits: 2\nrecipe: bnn\nepochs: 50\nbatchSize: 1000\n' +
+        // Slow steps, so that the signal comes in the midst of them.
+        'adversarial: pgd\nepsilon: 0.1\nsteps: 10\n',
+    );
     const args = ['train', '--config', config, '--epochs', '1', '--out', out, '--checkpoint', checkpoint];
     const stopped = await hardbit(args, { onStart: (child) => setTimeout(() => child.kill('SIGINT'), 2500) });
     if (stopped.code !== 0) {

@@ -29,7 +29,7 @@ describe('Fashion-MNIST', function () {
     live = native().memory().liveTensors;
     files = new Map(fashionMnist.files.map(({ name }, c) => [name, file(whole(c))]));
   });
-  after(() => expect(native().memory().liveTensors).to.equal(live));
+  after(() => expect(native().memory().liveTensors).to.be.at.most(live));
 
   it('tests on the first thousand images of each class, trains on the others, classes in turn', () => {
     // As in the published file of class 0: an empty row between the two parts, and one at the end.

@@ -17,7 +17,7 @@ describe('a folder of IDX files', () => {
   });
   afterEach(() => {
     rmSync(folder, { recursive: true, force: true });
-    expect(native().memory().liveTensors).to.equal(live);
+    expect(native().memory().liveTensors).to.be.at.most(live);
   });
 
   for (const prefix of ['t10k', 'test']) {
