@@ -291,7 +291,7 @@ function paper(dataset: string): Preset {
     masking: [{ name: 'fgsm', epsilons: [0.1] }],
     images: 10_000,
     imagesByModel: { 'mnist-cnn': 2000 },
-    // Measured: hours of each model's part.
+    // What a network of each costs beside one of mnist-fcn, by the time estimate, roughly.
     weights: { 'mnist-fcn': 1, lenet5: 5, 'mnist-cnn': 6 },
     examples: exampleRows('lenet5'),
   };
