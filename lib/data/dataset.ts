@@ -1,6 +1,6 @@
 import { HardbitError } from '../errors.js';
 import { native } from '../native.js';
-import { scope } from '../tensor/scope.js';
+import { keep, scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 
 /** Labelled images in memory. It owns its tensors: `dispose()` frees them. */
@@ -168,6 +168,21 @@ export function splitLast(
   }
   const begin = dataset.size - count;
   return { train: part(dataset, 0, begin), validation: part(dataset, begin, dataset.size) };
+}
+
+/**
+ * The given examples as a dataset of their own, in the order of `rows`; a copy.
+ *
+ * @param rows positions in the dataset, in [0, dataset.size)
+ */
+export function takeRows(dataset: Dataset, rows: readonly number[]): Dataset {
+  const indices = Tensor.from('i32', [rows.length], Int32Array.from(rows));
+  const gather = (x: Tensor) => keep(new Tensor(native().gather(x.handle, indices.handle)));
+  try {
+    return createDataset(dataset.name, dataset.classes, gather(dataset.images), gather(dataset.labels));
+  } finally {
+    indices.dispose();
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { type AttackSpec, completeAttack, type Norm } from '../attacks/registry.js';
 import { gatherRows, placesOf, replaceRows } from '../attacks/rows.js';
-import { createDataset, type Dataset, toFloatImages } from '../data/dataset.js';
+import { type Dataset, takeRows } from '../data/dataset.js';
 import { HardbitError } from '../errors.js';
 import type { GradientMode } from '../models/registry.js';
 import { keep, scope } from '../tensor/scope.js';
@@ -82,16 +82,6 @@ function requireAttacks(specs: readonly AttackSpec[], modes: number): readonly A
   return attacks;
 }
 
-/** The given examples as a dataset of their own, their images f32. */
-function takeExamples(data: Dataset, rows: readonly number[]): Dataset {
-  return createDataset(
-    data.name,
-    data.classes,
-    keep(scope(() => toFloatImages(gatherRows(data.images, rows)))),
-    keep(gatherRows(data.labels, rows)),
-  );
-}
-
 /**
  * Runs each attack in each gradient mode and takes, image by image, the worst of all: the figure to report for a network
  * that can be differentiated in several ways.
@@ -121,7 +111,7 @@ export async function evaluateWorstCase(
       if (rows.length === 0) break;
       onRun?.({ attack, gradient });
       const whole = rows.length === data.size;
-      const part = whole ? data : takeExamples(data, rows);
+      const part = whole ? data : takeRows(data, rows);
       try {
         const { adversarial, ...evaluation } = await evaluateAttack(model, part, attack, {
           ...common,

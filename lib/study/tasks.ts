@@ -1,12 +1,10 @@
 import { join } from 'node:path';
-import { createDataset, type Dataset, shuffledBatch } from '../data/dataset.js';
+import { type Dataset, takeRows } from '../data/dataset.js';
 import { type AttackEvaluation, evaluateAttack, type WhiteBoxEvaluation } from '../evaluation/attack.js';
 import type { AttackSpec } from '../evaluation/attack-options.js';
 import type { RecordedGradientMode } from '../evaluation/gradient-mode.js';
 import { evaluateTransfer } from '../evaluation/transfer.js';
 import type { GradientMode, Model } from '../models/registry.js';
-import { keep, scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
 import { bothBits, countBits, decodeBits, encodeBits, packBits, unpackBits } from './bits.js';
 import { takeExample } from './examples.js';
 import { attackKey } from './facts.js';
@@ -158,16 +156,6 @@ function whiteBoxOf(
             cell.exampleOfClass,
           ),
   };
-}
-
-/** The examples at `rows` as a dataset of their own. */
-function takeRows(data: Dataset, rows: readonly number[]): Dataset {
-  const { images, labels } = scope(() => {
-    const order = Tensor.from('i32', [rows.length], Int32Array.from(rows));
-    const batch = shuffledBatch(data, order, 0, rows.length);
-    return { images: batch.images, labels: batch.labels };
-  });
-  return createDataset(data.name, data.classes, keep(images), keep(labels));
 }
 
 interface TaskOptions {

@@ -9,6 +9,7 @@ import {
   shuffledBatch,
   splitLast,
   takeFirst,
+  takeRows,
   toFloatImages,
 } from '../../lib/data/dataset.js';
 import { native } from '../../lib/native.js';
@@ -199,5 +200,25 @@ describe('datasets', () => {
       order.dispose();
       dataset.dispose();
     }
+  });
+});
+
+describe('takeRows', () => {
+  it('copies the given examples in their order, pixels and labels together', () => {
+    const all = numbered(30);
+    const before = live();
+    const some = takeRows(all, [7, 2, 2, 29]);
+    all.dispose();
+    expect([...some.images.read()]).to.deep.equal([7, 248, 2, 253, 2, 253, 29, 226]);
+    expect([...some.labels.toInt32Array()]).to.deep.equal([7, 2, 2, 9]);
+    expect([some.size, some.classes, some.imageShape]).to.deep.equal([4, 10, [1, 2, 1]]);
+    some.dispose();
+    expect(live()).to.be.at.most(before - 2);
+  });
+
+  it('refuses an example that is not there', () => {
+    const all = numbered(3);
+    expect(failure(() => takeRows(all, [3])).code).to.match(/^ERR_HARDBIT_/);
+    all.dispose();
   });
 });
