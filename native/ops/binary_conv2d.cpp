@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "cpu/binary_conv2d.h"
-#include "cpu/codes_conv2d_float.h"
 #include "ops/binary_matmul.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
@@ -54,7 +53,7 @@ Tensor binary_conv2d(const Tensor& x, const Tensor& w, const Pair& kernel, const
   Tensor y = Tensor::empty(p.dtype, p.shape(), device);
   dispatch(device, [&] {
     const auto run = [&](auto* out) {
-      cpu::binary_conv2d(cpu::selected_kernels(), p.conv, padding, x.data<std::uint64_t>(),
+      cpu::binary_conv2d(cpu::selected_product_rows(), p.conv, padding, x.data<std::uint64_t>(),
                          w.data<std::uint64_t>(), out);
     };
     p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
@@ -68,15 +67,10 @@ Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& 
   const BinaryConv2d p = check_codes_conv2d(op, codes, bits, w, kernel, geometry);
   const Device device = common_device(codes, w);
   Tensor y = Tensor::empty(p.dtype, p.shape(), device);
-  const bool by_zeros = padding == PaddingValue::zero || geometry.padding == decltype(geometry.padding){};
   const int all = dispatch(device, [&] {
     const auto run = [&](auto* out) {
-      if (by_zeros && cpu::prefers_float(p.conv, bits)) {
-        return cpu::codes_conv2d_float(p.conv, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
-                                       out);
-      }
-      return cpu::codes_conv2d(cpu::selected_kernels(), p.conv, padding, codes.data<std::uint8_t>(), bits,
-                               w.data<std::uint64_t>(), out);
+      return cpu::codes_conv2d(cpu::selected_product_rows(), p.conv, padding, codes.data<std::uint8_t>(),
+                               bits, w.data<std::uint64_t>(), out);
     };
     return p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   });

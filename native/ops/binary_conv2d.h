@@ -3,10 +3,6 @@
 
 namespace hardbit::ops {
 
-/// What a padded pixel stands for: 0, or 1 (signs +1, codes 2^bits − 1). 0 is exact: a tap there adds
-/// nothing.
-enum class PaddingValue : std::uint8_t { zero, one };
-
 /// x bits [N, H, W, C] of ±1 convolved with w bits [M, KH·KW·(C / groups)] of ±1, each row in the order kh,
 /// kw, c: [N, OH, OW, M], i16 where KH·KW·(C / groups) ≤ 32767, else i32. Geometry and errors as in
 /// ops/conv2d.h.

@@ -2,7 +2,7 @@
 
 #include <limits>
 
-#include "cpu/binary_matmul.h"
+#include "cpu/binary_conv2d.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -51,8 +51,8 @@ Tensor binary_matmul(const Tensor& a, const Tensor& w) {
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m}, device);
   dispatch(device, [&] {
     const auto run = [&](auto* out) {
-      cpu::binary_matmul(cpu::selected_kernels(), a.data<std::uint64_t>(), w.data<std::uint64_t>(), out, p.n,
-                         p.m, p.k);
+      cpu::binary_conv2d(cpu::selected_product_rows(), cpu::dense_as_conv2d(p.n, p.m, p.k),
+                         PaddingValue::zero, a.data<std::uint64_t>(), w.data<std::uint64_t>(), out);
     };
     p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   });
@@ -65,8 +65,9 @@ Tensor codes_matmul(const Tensor& codes, int bits, const Tensor& w) {
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m}, device);
   const int all = dispatch(device, [&] {
     const auto run = [&](auto* out) {
-      return cpu::codes_matmul(cpu::selected_kernels(), codes.data<std::uint8_t>(), bits,
-                               w.data<std::uint64_t>(), out, p.n, p.m, p.k);
+      return cpu::codes_conv2d(cpu::selected_product_rows(), cpu::dense_as_conv2d(p.n, p.m, p.k),
+                               PaddingValue::zero, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
+                               out);
     };
     return p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   });

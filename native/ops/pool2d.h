@@ -3,16 +3,10 @@
 #include <cstdint>
 #include <optional>
 
+#include "ops/geometry.h"
 #include "runtime/tensor.h"
 
 namespace hardbit::ops {
-
-/// Where a pooling window goes. Rows, columns; padding above, below, left, right.
-struct Pool2dGeometry {
-  std::array<std::int64_t, 2> kernel{1, 1};
-  std::array<std::int64_t, 2> stride{1, 1};
-  std::array<std::int64_t, 4> padding{0, 0, 0, 0};
-};
 
 // Pooling of NHWC: x [N, H, W, C] → [N, OH, OW, C], OH = ⌊(H + above + below − KH) / SH⌋ + 1, columns alike.
 // The places of a window are counted row-major from 0. Where the kernel or stride is below 1, the kernel has

@@ -3,7 +3,7 @@
 
 namespace hardbit {
 
-/// Process-wide caching allocator: 64-byte aligned blocks in size classes, kept for reuse after release.
+/// Process-wide caching allocator: 64-byte aligned blocks, kept for reuse, large ones joined.
 /// Thread-safe. Throws ERR_HARDBIT_MEMORY with the size asked for when the system has none left (after
 /// emptying the cache once).
 struct MemoryInfo {

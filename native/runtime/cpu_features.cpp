@@ -15,19 +15,25 @@
 namespace hardbit {
 namespace {
 
-constexpr std::array all_isas = {Isa::generic, Isa::neon, Isa::avx2, Isa::avx512};
+constexpr std::array all_isas = {Isa::generic, Isa::neon, Isa::avx2, Isa::avx512bw, Isa::avx512};
 
 std::vector<Isa> detect() {
   std::vector<Isa> isas = {Isa::generic};
 #if defined(__x86_64__)
   // These also check that the operating system saves the registers (XGETBV).
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")) {
-    isas.push_back(Isa::avx2);
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vpopcntdq")) {
-      isas.push_back(Isa::avx512);
-    }
+  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("bmi2") ||
+      !__builtin_cpu_supports("popcnt")) {
+    return isas;
+  }
+  isas.push_back(Isa::avx2);
+  if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+      !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
+    return isas;
+  }
+  isas.push_back(Isa::avx512bw);
+  if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni")) {
+    isas.push_back(Isa::avx512);
   }
 #elif defined(__aarch64__)
   isas.push_back(Isa::neon);  // part of the base architecture
@@ -51,6 +57,8 @@ const char* name(Isa isa) {
       return "neon";
     case Isa::avx2:
       return "avx2";
+    case Isa::avx512bw:
+      return "avx512bw";
     case Isa::avx512:
       return "avx512";
   }

@@ -146,11 +146,12 @@ Tensor Tensor::reshape(Shape shape) const {
   }
   Tensor view = *this;
   view.shape_ = std::move(shape);
-  if (dtype_ == DType::bits && view.columns() != columns()) {
+  const bool whole_words = columns() % 64 == 0 && view.columns() % 64 == 0;
+  if (dtype_ == DType::bits && view.columns() != columns() && !whole_words) {
     throw Error("ERR_HARDBIT_SHAPE", "A bits tensor of shape " + to_string(shape_) +
                                          " cannot be reshaped to " + to_string(view.shape_) +
                                          "; expected the same last dimension, " + std::to_string(columns()) +
-                                         ", because rows are packed.");
+                                         ", or multiples of 64, because rows are packed.");
   }
   return view;
 }

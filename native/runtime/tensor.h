@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/words.h"
+
 namespace hardbit {
 
 enum class DType : std::uint8_t { f32, i32, i16, u8, bits };
@@ -19,9 +21,6 @@ using Shape = std::vector<std::int64_t>;
 std::int64_t element_count(const Shape& shape);
 /// "[2, 3]"
 std::string to_string(const Shape& shape);
-
-/// 64-bit words that hold `k` bits.
-constexpr std::int64_t words(std::int64_t k) { return (k + 63) / 64; }
 
 /// A block of the caching allocator; freed to the cache when the last tensor that shares it goes.
 class Storage;
@@ -66,7 +65,8 @@ class Tensor {
     return {data<T>(), byte_length() / sizeof(T)};
   }
 
-  /// Shares storage. Throws ERR_HARDBIT_SHAPE where the counts differ (bits: or the last dimension).
+  /// Shares storage. Throws ERR_HARDBIT_SHAPE where the counts differ (bits: or the last dimension, unless
+  /// old and new are multiples of 64).
   Tensor reshape(Shape shape) const;
   /// Rows [begin, end) of the first dimension; shares storage.
   Tensor slice(std::int64_t begin, std::int64_t end) const;

@@ -1,7 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <ostream>
-#include <set>
 
 #include "bit_cases.h"
 #include "cpu/kernels/table.h"
@@ -13,7 +12,6 @@
 namespace hardbit::cpu {
 
 // For GoogleTest's messages.
-void PrintTo(const Bgemm& row, std::ostream* stream) { *stream << row.name; }
 void PrintTo(const BitKernels& row, std::ostream* stream) { *stream << name(row.isa); }
 
 namespace {
@@ -28,113 +26,6 @@ std::vector<Row> runnable(std::span<const Row> table) {
   }
   return rows;
 }
-
-int slow_popcount(std::uint64_t word) {
-  int count = 0;
-  for (; word != 0; word >>= 1) count += static_cast<int>(word & 1);
-  return count;
-}
-
-std::vector<std::uint64_t> random_words(std::int64_t count, std::uint32_t seed) {
-  std::mt19937_64 random(seed);
-  std::vector<std::uint64_t> words(static_cast<std::size_t>(count));
-  for (auto& word : words) word = random();
-  return words;
-}
-
-class BgemmTest : public testing::TestWithParam<Bgemm> {};
-
-/// Packs w [columns][words], runs one tile over x [rows][planes][words] and checks every sum, and that
-/// nothing else of the output changed.
-void check_tile(const Bgemm& kernel, int rows, int columns, std::int64_t words, int planes,
-                const std::vector<std::uint64_t>& x, const std::vector<std::uint64_t>& w) {
-  SCOPED_TRACE(testing::Message() << kernel.name << " rows " << rows << " columns " << columns << " words "
-                                  << words << " planes " << planes);
-  const int padded = (columns + kernel.lanes - 1) / kernel.lanes * kernel.lanes;
-  const Guarded<std::uint64_t> x_buffer(x);
-  const Guarded<std::uint64_t> w_buffer(w);
-  const Guarded<std::uint64_t> packed(static_cast<std::size_t>(padded * words));
-  kernel.pack(w_buffer.data(), columns, words, packed.data());
-  ASSERT_TRUE(packed.intact());
-  for (int c = 0; c < padded; ++c) {
-    for (std::int64_t k = 0; k < words; ++k) {
-      const std::int64_t group = c / kernel.lanes;
-      ASSERT_EQ(packed.data()[(group * words + k) * kernel.lanes + c % kernel.lanes],
-                c < columns ? w[static_cast<std::size_t>(c * words + k)] : 0);
-    }
-  }
-
-  // Ends after the last sum that may be written.
-  const Guarded<std::uint32_t> sums(static_cast<std::size_t>((rows - 1) * kernel.nr + padded));
-  const auto untouched = sums.values();
-  kernel.run({.x = x_buffer.data(),
-              .row_stride = planes * words,
-              .plane_stride = words,
-              .w = packed.data(),
-              .words = words,
-              .planes = planes,
-              .rows = rows,
-              .columns = columns,
-              .sums = sums.data()});
-  ASSERT_TRUE(sums.intact());
-  for (std::size_t i = 0; i < sums.size(); ++i) {
-    const auto r = static_cast<std::int64_t>(i) / kernel.nr;
-    const auto c = static_cast<std::int64_t>(i) % kernel.nr;
-    if (c >= padded) {
-      ASSERT_EQ(sums.data()[i], untouched[i]) << r << " " << c;
-    } else if (c < columns) {
-      std::uint32_t expected = 0;
-      for (int p = 0; p < planes; ++p) {
-        for (std::int64_t k = 0; k < words; ++k) {
-          const auto xi = static_cast<std::size_t>((r * planes + p) * words + k);
-          const auto wi = static_cast<std::size_t>(c * words + k);
-          expected += static_cast<std::uint32_t>(slow_popcount(x[xi] ^ w[wi])) << p;
-        }
-      }
-      ASSERT_EQ(sums.data()[i], expected) << r << " " << c;
-    }
-  }
-}
-
-TEST_P(BgemmTest, SumsEveryTileShape) {
-  const Bgemm& kernel = GetParam();
-  ASSERT_LE(kernel.mr * kernel.nr, max_tile);
-  ASSERT_EQ(kernel.nr % kernel.lanes, 0);
-  for (int rows = 1; rows <= kernel.mr; ++rows) {
-    for (int columns = 1; columns <= kernel.nr; ++columns) {
-      for (const std::int64_t words : {0, 1, 2, 13}) {
-        check_tile(kernel, rows, columns, words, 1, random_words(rows * words, 1),
-                   random_words(columns * words, 2));
-      }
-      check_tile(kernel, rows, columns, 3, 8, random_words(rows * 8 * 3, 3), random_words(columns * 3, 4));
-    }
-  }
-}
-
-TEST_P(BgemmTest, SumsEveryLengthAndPlaneCount) {
-  const Bgemm& kernel = GetParam();
-  for (const std::int64_t words : {0, 1, 2, 3, 5, 12, 13, 30, 31, 32, 33, 62, 63, 64, 65, 157}) {
-    for (int planes = 1; planes <= 8; ++planes) {
-      check_tile(kernel, kernel.mr, kernel.nr, words, planes, random_words(kernel.mr * planes * words, 5),
-                 random_words(kernel.nr * words, 6));
-    }
-  }
-}
-
-TEST_P(BgemmTest, CountsWordsThatDifferEverywhereWithoutOverflow) {
-  const Bgemm& kernel = GetParam();
-  for (const std::int64_t words : {31, 32, 33, 100, 2000}) {
-    for (const int planes : {1, 8}) {
-      check_tile(
-          kernel, kernel.mr, kernel.nr, words, planes,
-          std::vector<std::uint64_t>(static_cast<std::size_t>(kernel.mr * planes * words), ~std::uint64_t{0}),
-          std::vector<std::uint64_t>(static_cast<std::size_t>(kernel.nr * words), 0));
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Rows, BgemmTest, testing::ValuesIn(runnable(bgemm_kernels())),
-                         [](const auto& instance) { return std::string(instance.param.name); });
 
 class BitKernelsTest : public testing::TestWithParam<BitKernels> {
  protected:
@@ -287,70 +178,21 @@ TEST_P(BitKernelsTest, SplitsCodesIntoPlanes) {
   }
 }
 
-template <class Out>
-void check_store(void (*store)(const TileStore<Out>&), int nr, int rows, int columns) {
-  SCOPED_TRACE(testing::Message() << "nr " << nr << " rows " << rows << " columns " << columns);
-  std::mt19937 random(11);
-  const std::int64_t stride = columns + 3;
-  std::vector<std::uint32_t> sums(static_cast<std::size_t>((rows - 1) * nr + columns));
-  std::vector<std::int32_t> offsets(static_cast<std::size_t>(columns));
-  for (auto& sum : sums) sum = random() % 16000;
-  for (auto& offset : offsets) offset = static_cast<std::int32_t>(random() % 32768);
-  const Guarded<std::uint32_t> sums_buffer(sums);
-  const Guarded<std::int32_t> offsets_buffer(offsets);
-  for (const int factor : {1, 2}) {
-    const Guarded<Out> out(static_cast<std::size_t>((rows - 1) * stride + columns));
-    std::vector<Out> expected = out.values();
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < columns; ++c) {
-        expected[static_cast<std::size_t>(r * stride + c)] =
-            static_cast<Out>(offsets[static_cast<std::size_t>(c)] -
-                             factor * static_cast<std::int32_t>(sums[static_cast<std::size_t>(r * nr + c)]));
-      }
-    }
-    store({.sums = sums_buffer.data(),
-           .nr = nr,
-           .rows = rows,
-           .columns = columns,
-           .offsets = offsets_buffer.data(),
-           .factor = factor,
-           .out = out.data(),
-           .stride = stride});
-    ASSERT_TRUE(out.intact());
-    ASSERT_EQ(out.values(), expected);
-  }
-}
-
-TEST_P(BitKernelsTest, StoresTiles) {
-  for (const int nr : {4, 8, 24, 32}) {
-    for (int columns = 1; columns <= nr; ++columns) {
-      for (const int rows : {1, 3, 8}) {
-        check_store(GetParam().store_i16, nr, rows, columns);
-        check_store(GetParam().store_i32, nr, rows, columns);
-      }
-    }
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(Rows, BitKernelsTest, testing::ValuesIn(runnable(bit_kernels())),
                          [](const auto& instance) { return std::string(name(instance.param.isa)); });
 
-TEST(KernelTable, HasRowsForEveryIsaOfThisCpu) {
+// avx512bw has no rows of its own here: it takes those of AVX2.
+TEST(KernelTable, HasRowsForEveryOtherIsaOfThisCpu) {
   for (const Isa isa : available_isas()) {
+    if (isa == Isa::avx512bw) continue;
     const auto is = [isa](const auto& row) { return row.isa == isa; };
-    EXPECT_TRUE(std::ranges::any_of(bgemm_kernels(), is)) << name(isa);
     EXPECT_EQ(std::ranges::count_if(bit_kernels(), is), 1) << name(isa);
   }
 }
 
 TEST(KernelTable, SelectsTheIsaInUse) {
-  EXPECT_EQ(selected_bgemm().isa, selected_isa());
-  EXPECT_EQ(selected_bit_kernels().isa, selected_isa());
-}
-
-TEST(KernelTable, NamesAreUnique) {
-  std::set<std::string> names;
-  for (const Bgemm& row : bgemm_kernels()) EXPECT_TRUE(names.insert(row.name).second) << row.name;
+  const Isa expected = selected_isa() == Isa::avx512bw ? Isa::avx2 : selected_isa();
+  EXPECT_EQ(selected_bit_kernels().isa, expected);
 }
 
 }  // namespace

@@ -68,9 +68,10 @@ TEST(CpuFeatures, TheBestAvailableIsTheDefault) {
 
 TEST(CpuFeatures, WrongSettingsAreCodedErrors) {
   expect_error(
-      "ERR_HARDBIT_UNKNOWN_NAME", [] { isa_from_setting("avx1024"); }, "generic, neon, avx2, avx512");
+      "ERR_HARDBIT_UNKNOWN_NAME", [] { isa_from_setting("avx1024"); },
+      "generic, neon, avx2, avx512bw, avx512");
   const auto isas = available_isas();
-  for (const Isa isa : {Isa::neon, Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : {Isa::neon, Isa::avx2, Isa::avx512bw, Isa::avx512}) {
     if (std::find(isas.begin(), isas.end(), isa) == isas.end()) {
       expect_error(
           "ERR_HARDBIT_ISA", [&] { isa_from_setting(name(isa)); }, name(isa));

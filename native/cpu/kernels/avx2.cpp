@@ -10,93 +10,6 @@
 namespace hardbit::cpu {
 namespace {
 
-constexpr int row_tile = 4;
-constexpr int group_tile = 2;
-constexpr int vector_lanes = 4;
-static_assert(row_tile * group_tile * vector_lanes <= max_tile);
-
-// Packed weights: [ceil(channels / 4)][words][4], a vector holds one word of four channels.
-void pack(const std::uint64_t* w, std::int64_t channels, std::int64_t words, std::uint64_t* packed) {
-  for (std::int64_t c = 0; c < channels; c += vector_lanes) {
-    const std::int64_t present = channels - c < vector_lanes ? channels - c : vector_lanes;
-    for (std::int64_t k = 0; k < words; ++k, packed += vector_lanes) {
-      for (std::int64_t lane = 0; lane < present; ++lane) packed[lane] = w[(c + lane) * words + k];
-      for (std::int64_t lane = present; lane < vector_lanes; ++lane) packed[lane] = 0;
-    }
-  }
-}
-
-// Popcounts of the 32 bytes of v, by a table of the 16 nibbles.
-__m256i popcount_bytes(__m256i v) {
-  const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,  //
-                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-  const __m256i nibble = _mm256_set1_epi8(0x0f);
-  const __m256i low = _mm256_shuffle_epi8(table, _mm256_and_si256(v, nibble));
-  const __m256i high = _mm256_shuffle_epi8(table, _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
-  return _mm256_add_epi8(low, high);
-}
-
-// Counts are kept in bytes for at most 31 words (31·8 = 248), then vpsadbw adds the eight bytes of each
-// channel.
-template <int rows, int groups>
-void tile(const BgemmTile& t) {
-  __m256i sums[rows][groups];
-  for (int r = 0; r < rows; ++r) {
-    for (int g = 0; g < groups; ++g) sums[r][g] = _mm256_setzero_si256();
-  }
-  for (int p = t.planes - 1; p >= 0; --p) {
-    const std::uint64_t* x = t.x + p * t.plane_stride;
-    const std::uint64_t* w = t.w;
-    for (int r = 0; r < rows; ++r) {
-      for (int g = 0; g < groups; ++g) sums[r][g] = _mm256_add_epi64(sums[r][g], sums[r][g]);
-    }
-    for (std::int64_t k = 0; k < t.words;) {
-      const std::int64_t end = t.words - k < 31 ? t.words : k + 31;
-      __m256i bytes[rows][groups];
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-        for (int g = 0; g < groups; ++g) bytes[r][g] = _mm256_setzero_si256();
-      }
-      for (; k < end; ++k, ++x, w += vector_lanes) {
-        __m256i weights[groups];
-#pragma GCC unroll 2
-        for (int g = 0; g < groups; ++g) {
-          weights[g] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w + g * t.words * vector_lanes));
-        }
-#pragma GCC unroll 4
-        for (int r = 0; r < rows; ++r) {
-          const __m256i word = _mm256_set1_epi64x(static_cast<long long>(x[r * t.row_stride]));
-#pragma GCC unroll 2
-          for (int g = 0; g < groups; ++g) {
-            bytes[r][g] = _mm256_add_epi8(bytes[r][g], popcount_bytes(_mm256_xor_si256(weights[g], word)));
-          }
-        }
-      }
-#pragma GCC unroll 4
-      for (int r = 0; r < rows; ++r) {
-#pragma GCC unroll 2
-        for (int g = 0; g < groups; ++g) {
-          sums[r][g] = _mm256_add_epi64(sums[r][g], _mm256_sad_epu8(bytes[r][g], _mm256_setzero_si256()));
-        }
-      }
-    }
-  }
-  const __m256i low_halves = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
-  for (int r = 0; r < rows; ++r) {
-    for (int g = 0; g < groups; ++g) {
-      _mm_storeu_si128(reinterpret_cast<__m128i*>(t.sums + r * group_tile * vector_lanes + g * vector_lanes),
-                       _mm256_castsi256_si128(_mm256_permutevar8x32_epi32(sums[r][g], low_halves)));
-    }
-  }
-}
-
-using Tile = void (*)(const BgemmTile&);
-constexpr Tile tiles[row_tile][group_tile] = {
-    {tile<1, 1>, tile<1, 2>}, {tile<2, 1>, tile<2, 2>}, {tile<3, 1>, tile<3, 2>}, {tile<4, 1>, tile<4, 2>}};
-
-void run(const BgemmTile& t) { tiles[t.rows - 1][(t.columns - 1) / vector_lanes](t); }
-
 __m256 absolute(__m256 x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0F), x); }
 
 // Eight bits as eight lanes of all ones or all zeros.
@@ -254,56 +167,11 @@ std::uint8_t pack_planes(const std::uint8_t* codes, std::int64_t rows, std::int6
   return all;
 }
 
-// Eight results; the low halves of i32 lanes are gathered for i16, which wraps like a cast.
-void write(std::int16_t* out, std::int64_t n, __m256i v) {
-  const __m256i low = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1,  //
-                                       0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1);
-  const __m128i eight =
-      _mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_shuffle_epi8(v, low), _MM_SHUFFLE(3, 1, 2, 0)));
-  if (n >= 8) return _mm_storeu_si128(reinterpret_cast<__m128i*>(out), eight);
-  std::int16_t part[8];
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(part), eight);
-  std::memcpy(out, part, static_cast<std::size_t>(n) * sizeof(std::int16_t));
-}
-
-void write(std::int32_t* out, std::int64_t n, __m256i v) {
-  if (n >= 8) return _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), v);
-  std::int32_t part[8];
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(part), v);
-  std::memcpy(out, part, static_cast<std::size_t>(n) * sizeof(std::int32_t));
-}
-
-// The first n of eight 32-bit numbers, 1 ≤ n.
-__m256i read(const void* x, std::int64_t n) {
-  if (n >= 8) return _mm256_loadu_si256(static_cast<const __m256i*>(x));
-  std::int32_t part[8] = {};
-  std::memcpy(part, x, static_cast<std::size_t>(n) * sizeof(std::int32_t));
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(part));
-}
-
-// The copy keeps the compiler from reading the fields again after each store.
-template <class Out>
-void store(const TileStore<Out>& tile_store) {
-  const TileStore<Out> t = tile_store;
-  const __m256i factor = _mm256_set1_epi32(t.factor);
-  for (int c = 0; c < t.columns; c += 8) {
-    const int n = t.columns - c;
-    const __m256i offset = read(t.offsets + c, n);
-    for (int r = 0; r < t.rows; ++r) {
-      const __m256i sum = read(t.sums + r * t.nr + c, n);
-      write(t.out + r * t.stride + c, n, _mm256_sub_epi32(offset, _mm256_mullo_epi32(factor, sum)));
-    }
-  }
-}
-
 }  // namespace
 
-constinit const Bgemm bgemm_4x8_avx2 = {"bgemm_4x8_avx2", Isa::avx2, row_tile, group_tile* vector_lanes, 64,
-                                        vector_lanes,     pack,      run};
-
 constinit const BitKernels bit_kernels_avx2 = {
-    Isa::avx2,  pack_signs,     unpack_signs, sign_forward,        mask_backward,       approx_sign_backward,
-    discretize, codes_to_float, pack_planes,  store<std::int16_t>, store<std::int32_t>,
+    Isa::avx2,  pack_signs,     unpack_signs, sign_forward, mask_backward, approx_sign_backward,
+    discretize, codes_to_float, pack_planes,
 };
 
 }  // namespace hardbit::cpu

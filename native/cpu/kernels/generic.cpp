@@ -8,55 +8,6 @@
 namespace hardbit::cpu {
 namespace {
 
-constexpr int row_tile = 4;
-constexpr int vector_lanes = 4;
-
-// Packed weights: [ceil(channels / 4)][words][4].
-void pack(const std::uint64_t* w, std::int64_t channels, std::int64_t words, std::uint64_t* packed) {
-  for (std::int64_t c = 0; c < channels; c += vector_lanes) {
-    for (std::int64_t k = 0; k < words; ++k) {
-      for (int lane = 0; lane < vector_lanes; ++lane) {
-        *packed++ = c + lane < channels ? w[(c + lane) * words + k] : 0;
-      }
-    }
-  }
-}
-
-// The popcount of each byte of v, in place. Unlike std::popcount without the instruction, compilers vectorise
-// it.
-std::uint64_t popcount_bytes(std::uint64_t v) {
-  v -= v >> 1 & 0x5555555555555555;
-  v = (v & 0x3333333333333333) + (v >> 2 & 0x3333333333333333);
-  return (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0f;
-}
-
-std::uint32_t sum_bytes(std::uint64_t v) {
-  v = (v & 0x00ff00ff00ff00ff) + (v >> 8 & 0x00ff00ff00ff00ff);
-  return static_cast<std::uint32_t>(v * 0x0001000100010001 >> 48);
-}
-
-// Counts are kept in bytes for at most 31 words (31·8 = 248).
-void run(const BgemmTile& t) {
-  for (int r = 0; r < t.rows; ++r) {
-    std::uint32_t sums[vector_lanes] = {};
-    for (int p = t.planes - 1; p >= 0; --p) {
-      const std::uint64_t* x = t.x + r * t.row_stride + p * t.plane_stride;
-      for (std::uint32_t& s : sums) s *= 2;
-      for (std::int64_t k = 0; k < t.words;) {
-        const std::int64_t end = t.words - k < 31 ? t.words : k + 31;
-        std::uint64_t bytes[vector_lanes] = {};
-        for (; k < end; ++k) {
-          for (int lane = 0; lane < vector_lanes; ++lane) {
-            bytes[lane] += popcount_bytes(x[k] ^ t.w[k * vector_lanes + lane]);
-          }
-        }
-        for (int lane = 0; lane < vector_lanes; ++lane) sums[lane] += sum_bytes(bytes[lane]);
-      }
-    }
-    for (int lane = 0; lane < vector_lanes; ++lane) t.sums[r * vector_lanes + lane] = sums[lane];
-  }
-}
-
 // Bits [rows][words(columns)] from a predicate on the element's index.
 template <class Predicate>
 void pack_bits(std::int64_t rows, std::int64_t columns, std::uint64_t* bits, const Predicate& predicate) {
@@ -149,25 +100,11 @@ std::uint8_t pack_planes(const std::uint8_t* codes, std::int64_t rows, std::int6
   return static_cast<std::uint8_t>(any | any >> 8);
 }
 
-template <class Out>
-void store(const TileStore<Out>& t) {
-  for (int r = 0; r < t.rows; ++r) {
-    for (int c = 0; c < t.columns; ++c) {
-      const auto sum = static_cast<std::int32_t>(t.sums[r * t.nr + c]);
-      t.out[r * t.stride + c] = static_cast<Out>(t.offsets[c] - t.factor * sum);
-    }
-  }
-}
-
 }  // namespace
 
-constinit const Bgemm bgemm_4x4_generic = {"bgemm_4x4_generic", Isa::generic, row_tile, vector_lanes, 64,
-                                           vector_lanes,        pack,         run};
-
 constinit const BitKernels bit_kernels_generic = {
-    Isa::generic,  pack_signs,           unpack_signs,        sign_forward,
-    mask_backward, approx_sign_backward, discretize,          codes_to_float,
-    pack_planes,   store<std::int16_t>,  store<std::int32_t>,
+    Isa::generic,         pack_signs, unpack_signs,   sign_forward, mask_backward,
+    approx_sign_backward, discretize, codes_to_float, pack_planes,
 };
 
 }  // namespace hardbit::cpu

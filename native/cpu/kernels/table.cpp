@@ -8,32 +8,21 @@
 namespace hardbit::cpu {
 namespace {
 
-// The last row of the selected ISA.
+// The last row of the selected ISA, or of the next weaker one that has any.
 template <class Row>
 const Row& select(std::span<const Row> rows) {
-  const Isa isa = selected_isa();
-  for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
-    if (row->isa == isa) return *row;
+  const std::span<const Isa> isas = available_isas();
+  for (auto isa = isas.rbegin(); isa != isas.rend(); ++isa) {
+    if (*isa > selected_isa()) continue;
+    for (auto row = rows.rbegin(); row != rows.rend(); ++row) {
+      if (row->isa == *isa) return *row;
+    }
   }
-  throw Error("ERR_HARDBIT_ISA", std::string("This build has no bit kernels for '") + name(isa) +
+  throw Error("ERR_HARDBIT_ISA", std::string("This build has no bit kernels for '") + name(selected_isa()) +
                                      "'; set HARDBIT_ISA=generic or rebuild for this machine.");
 }
 
 }  // namespace
-
-std::span<const Bgemm> bgemm_kernels() {
-  static const std::vector<Bgemm> rows = {
-    bgemm_4x4_generic,
-#if defined(__x86_64__)
-    bgemm_4x8_avx2,
-    bgemm_8x24_avx512,
-#endif
-#if defined(__aarch64__)
-    bgemm_4x8_neon,
-#endif
-  };
-  return rows;
-}
 
 std::span<const BitKernels> bit_kernels() {
 #if defined(__aarch64__)
@@ -52,11 +41,6 @@ std::span<const BitKernels> bit_kernels() {
 #endif
   };
   return rows;
-}
-
-const Bgemm& selected_bgemm() {
-  static const Bgemm& row = select(bgemm_kernels());
-  return row;
 }
 
 const BitKernels& selected_bit_kernels() {

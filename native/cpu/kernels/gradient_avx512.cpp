@@ -1,0 +1,75 @@
+#include <immintrin.h>
+
+#include "cpu/kernels/gradient_loops.h"
+
+// AVX-512 without popcounts. Compilers do not see that Philox's products have 32-bit factors.
+
+namespace hardbit::cpu {
+namespace {
+
+struct WideSource {
+  static void transpose(float (&tile)[side][side]) {
+    __m512 v[side];
+    __m512 t[side];
+    for (int i = 0; i < side; ++i) v[i] = _mm512_load_ps(tile[i]);
+    // 4 × 4 within each quarter of a register, then the quarters.
+    for (int i = 0; i < side; i += 4) {
+      const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(v[i], v[i + 1]));
+      const __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(v[i], v[i + 1]));
+      const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(v[i + 2], v[i + 3]));
+      const __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(v[i + 2], v[i + 3]));
+      t[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+      t[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+      t[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+      t[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+    }
+    for (int i = 0; i < 4; ++i) {
+      const __m512 a = _mm512_shuffle_f32x4(t[i], t[i + 4], 0x88);
+      const __m512 b = _mm512_shuffle_f32x4(t[i], t[i + 4], 0xDD);
+      const __m512 c = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0x88);
+      const __m512 d = _mm512_shuffle_f32x4(t[i + 8], t[i + 12], 0xDD);
+      _mm512_store_ps(tile[i], _mm512_shuffle_f32x4(a, c, 0x88));
+      _mm512_store_ps(tile[i + 4], _mm512_shuffle_f32x4(b, d, 0x88));
+      _mm512_store_ps(tile[i + 8], _mm512_shuffle_f32x4(a, c, 0xDD));
+      _mm512_store_ps(tile[i + 12], _mm512_shuffle_f32x4(b, d, 0xDD));
+    }
+  }
+
+  /// Eight counters at a time, one in the low half of each 64-bit lane; vpmuludq reads no more of a lane.
+  static void words(const Draws& draws, std::uint32_t block, std::uint32_t* out) {
+    const __m512i m0 = _mm512_set1_epi64(0xD2511F53);
+    const __m512i m1 = _mm512_set1_epi64(0xCD9E8D57);
+    for (std::uint32_t half = 0; half < 2; ++half) {
+      __m512i c0 = _mm512_cvtepu32_epi64(_mm256_add_epi32(
+          _mm256_set1_epi32(static_cast<int>(block + 8 * half)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
+      __m512i c1 = _mm512_set1_epi64(static_cast<std::int64_t>(draws.step));
+      __m512i c2 = _mm512_set1_epi64(static_cast<std::int64_t>(draws.step >> 32));
+      __m512i c3 = _mm512_set1_epi64(draws.stream);
+      auto k0 = static_cast<std::uint32_t>(draws.key);
+      auto k1 = static_cast<std::uint32_t>(draws.key >> 32);
+#pragma GCC unroll 10
+      for (int round = 0; round < 10; ++round) {
+        constexpr int xor_of_three = 0x96;
+        const __m512i p0 = _mm512_mul_epu32(c0, m0);
+        const __m512i p1 = _mm512_mul_epu32(c2, m1);
+        c0 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p1, 32), c1, _mm512_set1_epi64(k0), xor_of_three);
+        c2 = _mm512_ternarylogic_epi64(_mm512_srli_epi64(p0, 32), c3, _mm512_set1_epi64(k1), xor_of_three);
+        c1 = p1;
+        c3 = p0;
+        k0 += 0x9E3779B9U;
+        k1 += 0xBB67AE85U;
+      }
+      const auto pairs = [](__m512i even, __m512i odd) {
+        return _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+      };
+      _mm512_store_si512(out + half * 32, pairs(c0, c1));
+      _mm512_store_si512(out + half * 32 + 16, pairs(c2, c3));
+    }
+  }
+};
+
+}  // namespace
+
+constinit const GradientKernels gradient_avx512 = gradient_row<WideSource>("gradient_avx512", Isa::avx512bw);
+
+}  // namespace hardbit::cpu

@@ -1,0 +1,103 @@
+#pragma once
+#include <immintrin.h>
+
+#include "cpu/kernels/product_tile.h"
+
+// Vectors of 512 bits for product_tile.h: AVX-512 F, BW, DQ and VL, which both files of AVX-512 have. All of
+// it is in the unnamed namespace of each.
+
+namespace hardbit::cpu {
+namespace {
+
+/// The lowest n of 16 lanes, 1 ≤ n.
+inline __mmask16 lanes16(int n) { return n >= 16 ? 0xffff : static_cast<__mmask16>((1U << n) - 1); }
+
+struct Integers {
+  using Word = std::uint32_t;
+  using Vector = __m512i;
+  using Mask = __mmask16;
+  static constexpr int lanes = 16;
+
+  static Vector zero() { return _mm512_setzero_si512(); }
+  static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
+  static Vector load(const std::uint32_t* words) { return _mm512_loadu_si512(words); }
+  static Vector load(const std::int32_t* numbers) { return _mm512_loadu_si512(numbers); }
+  static Vector load(const std::uint16_t* numbers) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(numbers)));
+  }
+  static Vector broadcast(const std::uint8_t* word) {
+    std::int32_t value;
+    __builtin_memcpy(&value, word, 4);
+    return _mm512_set1_epi32(value);
+  }
+  static Vector broadcast(std::int32_t value) { return _mm512_set1_epi32(value); }
+  static std::uint64_t first(Vector v) {
+    return static_cast<std::uint32_t>(_mm_cvtsi128_si32(_mm512_castsi512_si128(v)));
+  }
+  static Mask below(Vector sums, const std::int32_t* thresholds) {
+    return _mm512_cmple_epi32_mask(sums, load(thresholds));
+  }
+  static Vector combine(const std::int32_t* offsets, Vector factor, Vector sums) {
+    return _mm512_sub_epi32(load(offsets), _mm512_mullo_epi32(factor, sums));
+  }
+  static void store(Mask mask, int n, std::uint8_t* out) {
+    if (n > 8) {
+      const auto bits = static_cast<std::uint16_t>(mask & lanes16(n));
+      __builtin_memcpy(out, &bits, 2);
+    } else {
+      *out = static_cast<std::uint8_t>(mask & lanes16(n));
+    }
+  }
+  static void store(Vector value, int n, std::int16_t* out) {
+    const __m256i low = _mm512_cvtepi32_epi16(value);
+    if (n >= lanes) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), low);
+    } else {
+      _mm256_mask_storeu_epi16(out, lanes16(n), low);
+    }
+  }
+  static void store(Vector value, int n, std::int32_t* out) {
+    if (n >= lanes) {
+      _mm512_storeu_si512(out, value);
+    } else {
+      _mm512_mask_storeu_epi32(out, lanes16(n), value);
+    }
+  }
+};
+
+struct Floats {
+  using Word = float;
+  using Vector = __m512;
+  static constexpr int lanes = 16;
+
+  static Vector zero() { return _mm512_setzero_ps(); }
+  static Vector add(Vector a, Vector b) { return _mm512_add_ps(a, b); }
+  static Vector load(const float* words) { return _mm512_loadu_ps(words); }
+  static Vector broadcast(const std::uint8_t* word) {
+    float value;
+    __builtin_memcpy(&value, word, 4);
+    return _mm512_set1_ps(value);
+  }
+  static Vector broadcast(int value) { return _mm512_set1_ps(static_cast<float>(value)); }
+  static std::uint64_t first(Vector v) { return Integers::first(_mm512_castps_si512(v)); }
+  static void store(Vector value, int n, float* out) {
+    if (n >= lanes) {
+      _mm512_storeu_ps(out, value);
+    } else {
+      _mm512_mask_storeu_ps(out, lanes16(n), value);
+    }
+  }
+};
+
+/// Multiply, round, add, round: see FloatKernel. Files that include this are compiled without contraction.
+struct MultiplyThenAdd {
+  static __m512 step(__m512 sum, __m512 x, __m512 w) { return _mm512_add_ps(sum, _mm512_mul_ps(x, w)); }
+};
+
+/// One rounding: for the limit alone.
+struct FusedMultiplyAdd {
+  static __m512 step(__m512 sum, __m512 x, __m512 w) { return _mm512_fmadd_ps(x, w, sum); }
+};
+
+}  // namespace
+}  // namespace hardbit::cpu
