@@ -16,6 +16,14 @@ std::string onednn_version();
 void matmul(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
             const float* a, const float* b, const float* bias, float* c);
 
+/// This CPU multiplies bf16, and oneDNN makes use of it. Where it does not, none of the functions of that
+/// name may be called.
+bool has_bf16();
+
+/// matmul() without bias; both operands are rounded to bf16 (nearest, ties to even), sums are f32.
+void matmul_bf16(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                 const float* a, const float* b, float* c);
+
 // Convolutions as ops/conv2d.h has them, none of whose sizes is 0.
 
 /// `bias` may be null.
@@ -23,5 +31,9 @@ void convolution_forward(const ops::Conv2d& conv, const float* x, const float* w
                          float* y);
 void convolution_backward_data(const ops::Conv2d& conv, const float* dy, const float* w, float* dx);
 void convolution_backward_weights(const ops::Conv2d& conv, const float* dy, const float* x, float* dw);
+
+/// The same of operands rounded to bf16 (nearest, ties to even), with sums in f32.
+void convolution_backward_data_bf16(const ops::Conv2d& conv, const float* dy, const float* w, float* dx);
+void convolution_backward_weights_bf16(const ops::Conv2d& conv, const float* dy, const float* x, float* dw);
 
 }  // namespace hardbit::cpu

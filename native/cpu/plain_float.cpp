@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cpu/onednn.h"
+#include "runtime/error.h"
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
@@ -106,5 +107,21 @@ void convolution_backward_weights(const ops::Conv2d& v, const float* dy, const f
     }
   });
 }
+
+namespace {
+
+[[noreturn]] void no_bf16() {
+  throw Error("ERR_HARDBIT_UNSUPPORTED",
+              "This build has no oneDNN, and so no bf16; choose 'float' or 'int8'.");
+}
+
+}  // namespace
+
+bool has_bf16() { return false; }
+void matmul_bf16(bool, bool, std::int64_t, std::int64_t, std::int64_t, const float*, const float*, float*) {
+  no_bf16();
+}
+void convolution_backward_data_bf16(const ops::Conv2d&, const float*, const float*, float*) { no_bf16(); }
+void convolution_backward_weights_bf16(const ops::Conv2d&, const float*, const float*, float*) { no_bf16(); }
 
 }  // namespace hardbit::cpu
