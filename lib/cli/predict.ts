@@ -12,14 +12,72 @@ interface Flags {
   readonly json?: boolean;
 }
 
+/** Images of a file, and the network that classifies them. */
+interface Classifier extends Disposable {
+  readonly count: number;
+  readonly classes: number;
+  /** Of images [begin, end). */
+  predict(
+    begin: number,
+    end: number,
+  ): Promise<{ readonly classes: Int32Array; readonly logits: Float32Array }>;
+}
+
+/** A model file, as it was trained. */
+async function trained(path: string, imagesPath: string): Promise<Classifier> {
+  const { loadModel } = await import('../models/registry.js');
+  const { readImages } = await import('../data/npy.js');
+  const model = loadModel(path);
+  const images = readImages(imagesPath, model.inputShape);
+  return {
+    count: images.rows,
+    classes: model.classes,
+    async predict(begin, end) {
+      using batch = images.slice(begin, end);
+      using logits = model.logits(batch);
+      using classes = model.predict(batch);
+      return { classes: classes.toInt32Array(), logits: logits.toFloat32Array() };
+    },
+    [Symbol.dispose]() {
+      images.dispose();
+      model.dispose();
+    },
+  };
+}
+
+/** A deployed network. */
+async function deployed(path: string, imagesPath: string): Promise<Classifier> {
+  const { PackedNetwork } = await import('../packed/packed.js');
+  const { readByteImages } = await import('../data/npy.js');
+  const network = await PackedNetwork.load(path);
+  const images = readByteImages(imagesPath, network.inputShape);
+  const size = network.inputShape.reduce((product, each) => product * each, 1);
+  return {
+    count: images.length / size,
+    classes: network.classes,
+    predict: (begin, end) => network.predict(images.subarray(begin * size, end * size)),
+    [Symbol.dispose]: () => network.dispose(),
+  };
+}
+
+/** Whether a file begins as a deployed network does. */
+async function isDeployed(path: string): Promise<boolean> {
+  const { isHbit } = await import('../packed/format.js');
+  const { readFile } = await import('../files.js');
+  return isHbit(readFile(path));
+}
+
 export function addPredict(program: Command): void {
   addJson(
     addDevice(
       program
         .command('predict')
         .description('Predict the classes of images, one a line; write their logits.')
-        .argument('<model>', 'model file (.safetensors)')
-        .requiredOption('--images <file>', '.npy of float32 in [0, 1] or uint8: N×H×W×C, N×H×W or N×(H·W·C)')
+        .argument('<model>', 'model file (.safetensors), or deployed network (.hbit)')
+        .requiredOption(
+          '--images <file>',
+          '.npy of float32 in [0, 1] or uint8 (.hbit: uint8): N×H×W×C, N×H×W or N×(H·W·C)',
+        )
         .option('--logits <file>', 'write the logits here: .npy of float32, N×classes')
         .addHelpText(
           'after',
@@ -28,33 +86,28 @@ export function addPredict(program: Command): void {
     ),
   ).action(async (path: string, flags: Flags) => {
     await requireDevice(flags.device);
-    const { loadModel } = await import('../models/registry.js');
-    const { encodeNpy, readImages } = await import('../data/npy.js');
+    const { encodeNpy } = await import('../data/npy.js');
     const { requireWritable, writeFileAtomic } = await import('../files.js');
     if (flags.logits !== undefined) requireWritable(flags.logits);
     const { throwIfAborted } = await import('../errors.js');
     const { setImmediate: nextTurn } = await import('node:timers/promises');
-    using model = loadModel(path);
-    using images = readImages(flags.images, model.inputShape);
-    const n = images.rows;
-    const logits = new Float32Array(n * model.classes);
+    using classifier = await ((await isDeployed(path)) ? deployed : trained)(path, flags.images);
+    const { count: n, classes } = classifier;
+    const logits = new Float32Array(n * classes);
     const predictions: number[] = [];
     await interruptible('nothing was written; repeat the command to start again.', async (signal) => {
       for (let begin = 0; begin < n; begin += BATCH) {
         throwIfAborted(signal);
-        using batch = images.slice(begin, Math.min(n, begin + BATCH));
-        using values = model.logits(batch);
-        using classes = model.predict(batch);
-        logits.set(values.toFloat32Array(), begin * model.classes);
-        predictions.push(...classes.toInt32Array());
+        const found = await classifier.predict(begin, Math.min(n, begin + BATCH));
+        logits.set(found.logits, begin * classes);
+        predictions.push(...found.classes);
         await nextTurn();
       }
     });
     if (flags.logits !== undefined) {
-      writeFileAtomic(flags.logits, encodeNpy({ dtype: 'f32', shape: [n, model.classes], data: logits }));
+      writeFileAtomic(flags.logits, encodeNpy({ dtype: 'f32', shape: [n, classes], data: logits }));
     }
-    if (flags.json === true)
-      printJson({ n, classes: model.classes, predictions, logits: flags.logits ?? null });
+    if (flags.json === true) printJson({ n, classes, predictions, logits: flags.logits ?? null });
     else {
       print(predictions.join('\n'));
       if (flags.logits !== undefined) note(`Logits of ${n} images: ${flags.logits}`);

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "cpu/conv2d.h"
+#include "cpu/ordered_float.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -66,8 +67,12 @@ Conv2d check_conv2d(const char* op, const Shape& x, std::int64_t m, const Pair& 
   return conv;
 }
 
-Tensor conv2d_forward(const Tensor& x, const Tensor& w, const Tensor* bias, const Conv2dGeometry& geometry) {
-  constexpr const char* op = "conv2dForward";
+namespace {
+
+/// Both forward passes: `run` is the back end's.
+template <class Run>
+Tensor forward(const char* op, const Tensor& x, const Tensor& w, const Tensor* bias,
+               const Conv2dGeometry& geometry, const Run& run) {
   images(op, "x", x, "[N, H, W, C]");
   images(op, "w", w, "[M, KH, KW, C / groups]");
   const Conv2d conv = check_conv2d(op, x.shape(), w.dim(0), {w.dim(1), w.dim(2)}, geometry);
@@ -76,10 +81,21 @@ Tensor conv2d_forward(const Tensor& x, const Tensor& w, const Tensor* bias, cons
   const Device device = bias != nullptr ? common_device(x, w, *bias) : common_device(x, w);
   Tensor y = Tensor::empty(DType::f32, output_shape(conv), device);
   dispatch(device, [&] {
-    cpu::conv2d_forward(conv, x.data<float>(), w.data<float>(),
-                        bias != nullptr ? bias->data<float>() : nullptr, y.data<float>());
+    run(conv, x.data<float>(), w.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
+        y.data<float>());
   });
   return y;
+}
+
+}  // namespace
+
+Tensor conv2d_forward(const Tensor& x, const Tensor& w, const Tensor* bias, const Conv2dGeometry& geometry) {
+  return forward("conv2dForward", x, w, bias, geometry, cpu::conv2d_forward);
+}
+
+Tensor ordered_conv2d_forward(const Tensor& x, const Tensor& w, const Tensor* bias,
+                              const Conv2dGeometry& geometry) {
+  return forward("orderedConv2dForward", x, w, bias, geometry, cpu::ordered_conv2d);
 }
 
 Tensor conv2d_backward_input(const Tensor& dy, const Tensor& w, const Pair& size,

@@ -2,6 +2,7 @@
 
 #include "cpu/dense.h"
 #include "cpu/onednn.h"
+#include "cpu/ordered_float.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -13,10 +14,9 @@ void matrix(const char* op, const char* what, const Tensor& t, const char* layou
   check::rank(op, what, t, 2, layout);
 }
 
-}  // namespace
-
-Tensor dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias) {
-  constexpr const char* op = "denseForward";
+/// Both forward passes: run(n, m, k, x, w, bias, y) is the back end's.
+template <class Run>
+Tensor forward(const char* op, const Tensor& x, const Tensor& w, const Tensor* bias, const Run& run) {
   matrix(op, "x", x, "[N, K]");
   matrix(op, "w", w, "[M, K]");
   check::dim(op, "w", w, 1, x.dim(1), "the columns of x");
@@ -27,10 +27,20 @@ Tensor dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias) {
   const Device device = bias != nullptr ? common_device(x, w, *bias) : common_device(x, w);
   Tensor y = Tensor::empty(DType::f32, {n, m}, device);
   dispatch(device, [&] {
-    cpu::matmul(false, true, n, m, k, x.data<float>(), w.data<float>(),
-                bias != nullptr ? bias->data<float>() : nullptr, y.data<float>());
+    run(n, m, k, x.data<float>(), w.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
+        y.data<float>());
   });
   return y;
+}
+
+}  // namespace
+
+Tensor dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias) {
+  return forward("denseForward", x, w, bias, [](auto... operands) { cpu::matmul(false, true, operands...); });
+}
+
+Tensor ordered_dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias) {
+  return forward("orderedDenseForward", x, w, bias, cpu::ordered_matmul);
 }
 
 Tensor dense_backward_input(const Tensor& dy, const Tensor& w) {

@@ -7,6 +7,8 @@ namespace hardbit::ops {
 
 /// y = x · wᵀ + bias, [N, M]; `bias` may be null.
 Tensor dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias);
+/// The same in the order of ordered_conv2d_forward: over K from 0 on.
+Tensor ordered_dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias);
 /// dy · w, [N, K].
 Tensor dense_backward_input(const Tensor& dy, const Tensor& w);
 /// dyᵀ · x, [M, K].
