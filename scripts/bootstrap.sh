@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a checkout ready: installs what is missing on the system, the npm packages, and builds. Run it as often as
 # you like. With --dev also what the tests need (GoogleTest), with --ci also what .ci/run needs (clang with its
-# sanitizers, fuzzer and OpenMP, and clang-format).
+# sanitizers, fuzzer and OpenMP, clang-format, and a cross compiler and emulator of AArch64).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -45,12 +45,21 @@ if [ $ci = yes ]; then
   if [ -z "$clang" ] || ! echo 'extern "C" int LLVMFuzzerTestOneInput(const char*, long) { return 0; }' |
     "$clang" -x c++ - -fsanitize=fuzzer,address -o /dev/null 2>/dev/null; then missing+=(clang-runtime); fi
   if [ -z "$clang" ] || ! echo 'int main() {}' | "$clang" -x c++ - -fopenmp=libomp -o /dev/null 2>/dev/null; then missing+=(libomp); fi
+  if command -v apt-get >/dev/null; then
+    command -v aarch64-linux-gnu-g++ >/dev/null || missing+=(aarch64)
+    command -v qemu-aarch64 >/dev/null || command -v qemu-aarch64-static >/dev/null || missing+=(qemu)
+    [ -f /usr/src/googletest/CMakeLists.txt ] || missing+=(googletest)
+  else
+    # Elsewhere a cross compiler comes without AArch64's C library.
+    echo "bootstrap: the emulated NEON tests (npm run test:neon) need Debian's or Ubuntu's g++-aarch64-linux-gnu, qemu-user and googletest; not installed here." >&2
+  fi
 fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
     declare -A package=([npm]=npm [compiler]=g++ [make]=make [cmake]=cmake [onednn]=libdnnl-dev [gtest]=libgtest-dev [clang-format]=clang-format
-      [clang]=clang [clang-runtime]=libclang-rt-dev [libomp]=libomp-dev)
+      [clang]=clang [clang-runtime]=libclang-rt-dev [libomp]=libomp-dev
+      [aarch64]=g++-aarch64-linux-gnu [qemu]=qemu-user [googletest]=googletest)
     update='apt-get update -q' install='apt-get install -q -y --no-install-recommends'
   elif command -v dnf >/dev/null; then
     declare -A package=([npm]=npm [compiler]=gcc-c++ [make]=make [cmake]=cmake [onednn]=onednn-devel [gtest]=gtest-devel [clang-format]=clang-tools-extra

@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 // Builds the native core with CMake, driven by cmake-js; downloads nothing. Incremental.
 //
-//   node scripts/build.mjs             the addon, build/cmake/Release/hardbit.node
+//   node scripts/build.mjs             the addons hardbit.node and hardbit_packed.node in build/cmake/Release
+//     --packed                         hardbit_packed.node alone, which needs neither oneDNN nor OpenMP
 //     --tests                          and the C++ tests, build/cmake/Release/hardbit_tests
-//     --sanitize                       both with address and undefined-behaviour sanitizers, in build/sanitize
+//     --sanitize                       all with address and undefined-behaviour sanitizers, in build/sanitize
 //     --jobs N                         compilers at a time (default: the processors this process may use)
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -17,6 +18,7 @@ const { values: options } = parseArgs({
   options: {
     tests: { type: 'boolean', default: false },
     sanitize: { type: 'boolean', default: false },
+    packed: { type: 'boolean', default: false },
     jobs: { type: 'string', default: String(availableParallelism()) },
   },
 });
@@ -33,6 +35,9 @@ if (spawnSync('cmake', ['--version']).status !== 0) {
   fail('CMake is missing: install it (Debian, Ubuntu and Fedora: cmake).');
 }
 
+if (options.packed && (options.tests || options.sanitize)) {
+  fail('--packed builds the addon alone; leave --tests and --sanitize out.');
+}
 const withTests = options.tests || options.sanitize;
 const folder = join(root, 'build', options.sanitize ? 'sanitize' : 'cmake');
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
@@ -41,6 +46,7 @@ const common = [
   ...[
     `--CDHARDBIT_SANITIZE=${options.sanitize ? 'ON' : 'OFF'}`,
     `--CDHARDBIT_TESTS=${withTests ? 'ON' : 'OFF'}`,
+    `--CDHARDBIT_PACKED_ONLY=${options.packed ? 'ON' : 'OFF'}`,
   ],
 ];
 
@@ -68,6 +74,7 @@ if (configured.status !== 0) {
   process.exit(1);
 }
 
-const build = ['--build', folder, '--config', 'Release', '--parallel', String(jobs), '--target', 'hardbit'];
-if (withTests) build.push('hardbit_tests');
+const targets = options.packed ? ['hardbit_packed'] : ['hardbit', 'hardbit_packed'];
+if (withTests) targets.push('hardbit_tests');
+const build = ['--build', folder, '--config', 'Release', '--parallel', String(jobs), '--target', ...targets];
 process.exit(spawnSync('cmake', build, { stdio: 'inherit' }).status ?? 1);

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Fuzzes the readers of untrusted files (native/readers) with libFuzzer under address and undefined-behaviour
+# Fuzzes the readers of untrusted files (native/readers, native/packed) with libFuzzer under address and undefined-behaviour
 # sanitizers:
 #
-#   bash scripts/fuzz.sh [--runs N | --seconds S] [idx] [npy] [safetensors]
+#   bash scripts/fuzz.sh [--runs N | --seconds S] [idx] [npy] [safetensors] [hbit]
 #
 # Without a limit each reader gets a million inputs; without names all readers run, one after another. An input that a
 # reader fails on is left in build/fuzz/, and what was reached stays in build/fuzz/corpus/ for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readers=(idx npy safetensors)
+readers=(idx npy safetensors hbit)
 
 fail() {
   echo "hardbit: $1 [$2]" >&2
@@ -61,6 +61,8 @@ cmake -S . -B "$folder/cmake" -DHARDBIT_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang" >"
 node test/fuzz/make-seeds.mjs "$folder/seeds"
 
 export UBSAN_OPTIONS=print_stacktrace=1
+# The plain C++ kernels are the instrumented ones.
+export HARDBIT_ISA=generic
 passed=0 failed=0
 for reader in "${chosen[@]}"; do
   log=$folder/$reader.log

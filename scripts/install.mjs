@@ -18,26 +18,33 @@ function firstError(output) {
     .replace(/[.:]$/, '');
 }
 
+const root = resolve(import.meta.dirname, '..');
+
+/** Runs scripts/build.mjs: whether it succeeded, and all it said. */
+function build(...options) {
+  const { status, error, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(root, 'scripts', 'build.mjs'), ...options],
+    { encoding: 'utf8', maxBuffer: 1 << 28 },
+  );
+  return {
+    built: status === 0,
+    output: `${stdout ?? ''}${stderr ?? ''}${error ? `hardbit: ${error.message}\n` : ''}`,
+  };
+}
+
 if (!process.env.HARDBIT_SKIP_BUILD) {
-  const root = resolve(import.meta.dirname, '..');
   const log = join(root, 'build', 'install.log');
   try {
-    const { status, error, stdout, stderr } = spawnSync(
-      process.execPath,
-      [join(root, 'scripts', 'build.mjs')],
-      {
-        encoding: 'utf8',
-        maxBuffer: 1 << 28,
-      },
-    );
-    const output = `${stdout ?? ''}${stderr ?? ''}${error ? `hardbit: ${error.message}\n` : ''}`;
-    if (status === 0) {
+    const all = build();
+    if (all.built) {
       rmSync(log, { force: true });
     } else {
+      const packed = build('--packed');
       mkdirSync(join(root, 'build'), { recursive: true });
-      writeFileSync(log, `${firstError(output)}\n\n${output}`);
+      writeFileSync(log, `${firstError(all.output)}\n\n${all.output}\n${packed.output}`);
       console.error(
-        `hardbit is installed without its native core (${firstError(output)}); mend that, then run \`npx hardbit build\`. Log: ${log}`,
+        `hardbit is installed without its native core (${firstError(all.output)}); mend that, then run \`npx hardbit build\`. ${packed.built ? 'hardbit/packed works without it. ' : ''}Log: ${log}`,
       );
     }
   } catch (error) {

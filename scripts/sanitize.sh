@@ -17,6 +17,7 @@ build/sanitize/Release/hardbit_tests --gtest_brief=1 || status=1
 asan=$("${CXX:-c++}" -print-file-name=libasan.so)
 ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 LD_PRELOAD=$(realpath "$asan") \
   HARDBIT_ADDON=$PWD/build/sanitize/Release/hardbit.node \
-  node node_modules/mocha/bin/mocha.js --timeout 120000 \
-  test/native.test.ts 'test/tensor/*.test.ts' 'test/ops/*.test.ts' 'test/nn/*.test.ts' test/data/idx.test.ts test/data/npy.test.ts || status=1
+  HARDBIT_PACKED_ADDON=$PWD/build/sanitize/Release/hardbit_packed.node \
+  node node_modules/mocha/bin/mocha.js --timeout 120000 --fgrep vgg-small --invert \
+  test/native.test.ts 'test/tensor/*.test.ts' 'test/ops/*.test.ts' 'test/nn/*.test.ts' 'test/packed/*.test.ts' test/data/idx.test.ts test/data/npy.test.ts || status=1
 exit $status

@@ -1,7 +1,7 @@
-"""PyTorch's side of against-pytorch.mjs: training steps or PGD attacks of one network, timed on request.
+"""PyTorch's side of `hardbit bench train` and `attack`: steps or PGD attacks of one network, timed on request.
 
-    python3 pytorch_steps.py --model mnist-fcn|lenet5|mnist-cnn --recipe none|bnn|xnor --task train|pgd --threads N
-                             [--layout first|last] [--batch 128] [--bits 8] [--lr 0.001] [--attack-steps 20]
+    python3 pytorch_steps.py --model mnist-fcn|lenet5|mnist-cnn|vgg-small --recipe none|bnn|xnor --task train|attack
+                             --threads N [--layout first|last] [--batch 128] [--bits 8] [--lr 0.001] [--attack-steps 20]
 
 An ordinary PyTorch program: nn.Linear, nn.Conv2d, nn.BatchNorm, torch.optim.Adam, cross-entropy,
 zero_grad(set_to_none). Binary networks are simulated in float, as PyTorch programs do: sign of weights and activations
@@ -10,13 +10,14 @@ attack differentiates with respect to the images alone: the weights ask for no g
 once.
 
 Protocol: prints one line of JSON (versions) when warmed up, then for every line `go N` on standard input runs N
-training steps or attacks of a batch and prints {"seconds", "cpuSeconds", "loss"}. End of input ends the program. Data
+training steps or attacks of a batch and prints {"seconds", "peakMegabytes", "loss"}. End of input ends the program. Data
 are random and made beforehand; each step takes the next batch of a pool.
 """
 
 import argparse
 import json
 import re
+import resource
 import sys
 import time
 
@@ -109,19 +110,30 @@ class Discretizer(nn.Module):
         return Round.apply(x, self.top)
 
 
-# Hidden layers: ("conv", outputs, kernel, padding) each followed by 2x2 max-pooling, ("dense", outputs).
+# Channels and size of the image, then the hidden layers: ("conv", outputs, kernel, padding, pool), where pool is the
+# size and stride of the max-pooling behind it, and ("dense", outputs).
 MODELS = {
-    "mnist-fcn": [("dense", 600), ("dense", 400)],
-    "lenet5": [("conv", 20, 5, 0), ("conv", 50, 5, 0), ("dense", 500)],
-    "mnist-cnn": [("conv", 32, 3, 1), ("conv", 64, 3, 1), ("dense", 512)],
+    "mnist-fcn": (1, 28, [("dense", 600), ("dense", 400)]),
+    "lenet5": (1, 28, [("conv", 20, 5, 0, 2), ("conv", 50, 5, 0, 2), ("dense", 500)]),
+    "mnist-cnn": (1, 28, [("conv", 32, 3, 1, 2), ("conv", 64, 3, 1, 2), ("dense", 512)]),
+    "vgg-small": (
+        3,
+        32,
+        [
+            *[("conv", 128, 3, 1, 1), ("conv", 128, 3, 1, 2)],
+            *[("conv", 256, 3, 1, 1), ("conv", 256, 3, 1, 2)],
+            *[("conv", 512, 3, 1, 1), ("conv", 512, 3, 1, 2)],
+            *[("dense", 1024), ("dense", 1024)],
+        ],
+    ),
 }
 
 
 def build(model, recipe, bits):
     """Batch norm behind every hidden layer, and behind the last one of `bnn`, whose weights are all binary."""
-    hidden = MODELS[model]
+    channels, size, hidden = MODELS[model]
     layers = [Discretizer(bits)]
-    channels, size, flat = 1, 28, False
+    flat = False
 
     def quantizer(index):
         if recipe == "bnn":
@@ -136,15 +148,17 @@ def build(model, recipe, bits):
 
     for index, (kind, outputs, *rest) in enumerate(hidden):
         if kind == "conv":
-            kernel, padding = rest
+            kernel, padding, pool = rest
             quantize = quantizer(index)
             if quantize is None:
                 layers.append(nn.Conv2d(channels, outputs, kernel, padding=padding, bias=False))
             else:
                 layers.append(QuantizedConv2d(channels, outputs, kernel, padding, quantize))
-            size = (size + 2 * padding - kernel + 1) // 2
+            size = (size + 2 * padding - kernel + 1) // pool
             channels = outputs
-            layers += [nn.MaxPool2d(2), nn.BatchNorm2d(outputs)]
+            if pool > 1:
+                layers.append(nn.MaxPool2d(pool))
+            layers.append(nn.BatchNorm2d(outputs))
         else:
             if not flat:
                 layers.append(nn.Flatten())
@@ -181,14 +195,14 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", choices=sorted(MODELS), required=True)
     parser.add_argument("--recipe", choices=["none", "bnn", "xnor"], required=True)
-    parser.add_argument("--task", choices=["train", "pgd"], default="train")
+    parser.add_argument("--task", choices=["train", "attack"], default="train")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--layout", choices=["first", "last"], default="first")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--bits", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--attack-steps", type=int, default=20)
-    parser.add_argument("--warmup", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--pool", type=int, default=16)
     args = parser.parse_args()
 
@@ -198,7 +212,8 @@ def main():
     model = build(args.model, args.recipe, args.bits).to(memory_format=layout)
     optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
     latent = [m.weight for m in model if isinstance(m, (QuantizedLinear, QuantizedConv2d))]
-    images = [torch.rand(args.batch, 1, 28, 28).to(memory_format=layout) for _ in range(args.pool)]
+    channels, size, _ = MODELS[args.model]
+    images = [torch.rand(args.batch, channels, size, size).to(memory_format=layout) for _ in range(args.pool)]
     labels = [torch.randint(0, 10, (args.batch,)) for _ in range(args.pool)]
 
     def train_step(x, y):
@@ -237,13 +252,13 @@ def main():
     def run(steps):
         nonlocal done
         loss = None
-        cpu = time.process_time()
         begin = time.perf_counter()
         for _ in range(steps):
             loss = one(images[done % args.pool], labels[done % args.pool])
             done += 1
         seconds = time.perf_counter() - begin
-        return {"seconds": seconds, "cpuSeconds": time.process_time() - cpu, "loss": float(loss)}
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+        return {"seconds": seconds, "peakMegabytes": peak, "loss": float(loss)}
 
     run(args.warmup)
     print(
