@@ -1,8 +1,4 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { HardbitError } from './errors.js';
+import { loadAddon } from './addon.js';
 
 /**
  * The native core as TypeScript sees it. This is the only file that loads the addon; the loader is
@@ -35,13 +31,22 @@ export interface NativeTensor {
 export interface KernelInfo {
   readonly name: string;
   readonly isa: string;
+  /** What its products are made of: bits by xor and popcount, or bytes by multiplications. */
+  readonly operand: 'bits' | 'bytes';
+  /** Pixels and channels of a tile. */
   readonly mr: number;
   readonly nr: number;
-  readonly kr: number;
   /** The CPU has the instructions. */
   readonly available: boolean;
   /** The operator uses this row. */
   readonly selected: boolean;
+}
+
+/** The kernel that codes of some bits run on in a layer with weights of one bit. */
+export interface KernelChoice {
+  readonly layer: string;
+  readonly bits: number;
+  readonly kernel: string;
 }
 
 export interface NativeInfo {
@@ -49,12 +54,14 @@ export interface NativeInfo {
   readonly compiler: string;
   readonly buildType: string;
   readonly oneDnn: string;
-  /** The instruction set in use: 'generic' | 'avx2' | 'avx512'. */
+  /** The instruction set in use: 'generic' | 'neon' | 'avx2' | 'avx512bw' | 'avx512'. */
   readonly isa: string;
   readonly isasAvailable: readonly string[];
   readonly cpu: string;
   readonly threads: number;
   readonly kernels: readonly KernelInfo[];
+  /** Typical layers; the measured table behind it is native/cpu/product/choice.cpp. */
+  readonly kernelChoices: readonly KernelChoice[];
   readonly cuda: { readonly built: boolean; readonly devices: readonly string[] };
 }
 
@@ -124,12 +131,60 @@ export type PaddingValue = 'zero' | 'one';
  */
 export type MagnitudeGradient = 'constant' | 'paper' | 'chain';
 
+/** How the sign behind a batch norm is differentiated; `swish` with β = 5. See lib/ops/sign.ts. */
+export type SignSurrogate = 'clipped' | 'identity' | 'approx' | 'swish';
+/**
+ * In what arithmetic the gradient of a product of quantized operands is summed: `float` fp32; `bf16` fp32 sums of dy
+ * rounded to bf16, where supportsGradientArithmetic says so; `int8` exact sums of dy rounded stochastically to whole
+ * numbers in ±127, one scale a sample (gradients of inputs) or an output channel (gradients of weights).
+ */
+export type GradientArithmetic = 'float' | 'bf16' | 'int8';
+
+/** Draws of stochastic rounding (int8 only) are a function of seed, stream, step and the element's place. */
+export interface GradientOptions {
+  readonly arithmetic: GradientArithmetic;
+  readonly seed: number;
+  /** Below 2^32; passes of one step that must be independent differ in it. */
+  readonly stream: number;
+  readonly step: number;
+}
+
 export interface BopParameters {
   /** Weight of the newest gradient in the moving average. */
   readonly gamma: number;
   /** A weight flips where w·m exceeds it. */
   readonly threshold: number;
 }
+
+/** A row of the tables of product kernels (cpu/kernels/product.h). */
+export interface BenchKernel {
+  readonly name: string;
+  readonly isa: string;
+  readonly operand: 'bits' | 'bytes' | 'float';
+  readonly mr: number;
+  readonly nr: number;
+  /** The one that operators use for this operand. */
+  readonly selected: boolean;
+}
+
+/** A register-only loop: the most that an instruction set's arithmetic could do. */
+export interface BenchLimit {
+  readonly name: 'popcount' | 'int8' | 'fp32';
+  readonly isa: string;
+  /** Multiply-accumulates of one time, on one thread. */
+  readonly macs: number;
+}
+
+/** Work to time, with operands of its own, on as many threads as were set when it was made. */
+export interface BenchJob {
+  /** What does it. */
+  readonly kernel: string;
+  /** Does it `times` times over; the seconds that took. */
+  run(times: number): number;
+}
+
+/** Batch, height, width, input channels, output channels, kernel, stride, padding on each side. */
+export type BenchLayerSizes = readonly [number, number, number, number, number, number, number, number];
 
 export interface NativeAddon {
   readonly Tensor: new (...args: never[]) => NativeTensor;
@@ -143,7 +198,7 @@ export interface NativeAddon {
   // -- creation and views
   /** Zeros, or a copy of `data`. */
   tensor(dtype: DType, shape: readonly number[], data?: TensorData): NativeTensor;
-  /** The same storage under another shape of equal element count (`bits`: equal last dimension). */
+  /** The same storage under another shape of equal element count (`bits`: equal last dimension, or multiples of 64). */
   reshape(x: NativeTensor, shape: readonly number[]): NativeTensor;
   /** Rows [begin, end) along the first dimension; shares storage. */
   slice(x: NativeTensor, begin: number, end: number): NativeTensor;
@@ -175,6 +230,8 @@ export interface NativeAddon {
   packSigns(x: NativeTensor): NativeTensor;
   /** bits → f32 of ±1. */
   unpackSigns(x: NativeTensor): NativeTensor;
+  /** The same bits, row-major, under another shape of equal element count; shares storage where words stay as they are. */
+  reshapeSigns(x: NativeTensor, shape: readonly number[]): NativeTensor;
   /** f32 in [0,1] → u8 codes floor(fl(fl(x·(2^bits − 1)) + ½)); bits 1 … 8. */
   discretize(x: NativeTensor, bits: number): NativeTensor;
   /** u8 codes → f32 fl(code / (2^bits − 1)). */
@@ -241,6 +298,13 @@ export interface NativeAddon {
     bias: NativeTensor | null,
     geometry: Conv2dGeometry,
   ): NativeTensor;
+  /** The same, each sum in one fixed order on every CPU and thread count: over taps, then channels, the bias last. */
+  orderedConv2dForward(
+    x: NativeTensor,
+    w: NativeTensor,
+    bias: NativeTensor | null,
+    geometry: Conv2dGeometry,
+  ): NativeTensor;
   /** dL/dx for x of height and width `size`. */
   conv2dBackwardInput(
     dy: NativeTensor,
@@ -288,6 +352,61 @@ export interface NativeAddon {
     geometry: Conv2dGeometry,
     padding: PaddingValue,
   ): NativeTensor;
+
+  // -- gradients of quantized operands, as they are packed. dy f32 [N,OH,OW,M] or [N,M]; planes bits [P·M,K], plane p in
+  //    rows p·M … (p + 1)·M − 1, W = scale·Σ_p coefficients[p]·plane_p, scale one number or f32 [M]; x bits (inputBits null)
+  //    or u8 codes that stand for code / (2^inputBits − 1). ERR_HARDBIT_UNSUPPORTED: bf16 where the CPU lacks it;
+  //    Σ|coefficients| above 64 in int8, above 256 in bf16.
+  /** Whether this CPU has it; true of 'float' and 'int8'. */
+  supportsGradientArithmetic(arithmetic: GradientArithmetic): boolean;
+  /** dL/dx f32 [N,H,W,C] for `size` = [H, W]; up to four channels in one group are summed in fp32 whatever is asked for. */
+  binaryConv2dBackwardInput(
+    dy: NativeTensor,
+    planes: NativeTensor,
+    coefficients: readonly number[],
+    scale: number | NativeTensor,
+    size: readonly [number, number],
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    gradient: GradientOptions,
+  ): NativeTensor;
+  /** dL/dW f32 [M, KH·KW·(C/groups)] of the real weights. */
+  binaryConv2dBackwardWeight(
+    dy: NativeTensor,
+    x: NativeTensor,
+    inputBits: number | null,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+    gradient: GradientOptions,
+  ): NativeTensor;
+  /** dL/dx f32 [N,K]. */
+  binaryMatmulBackwardInput(
+    dy: NativeTensor,
+    planes: NativeTensor,
+    coefficients: readonly number[],
+    scale: number | NativeTensor,
+    gradient: GradientOptions,
+  ): NativeTensor;
+  /** dL/dW f32 [M,K] of the real weights. */
+  binaryMatmulBackwardWeight(
+    dy: NativeTensor,
+    x: NativeTensor,
+    inputBits: number | null,
+    gradient: GradientOptions,
+  ): NativeTensor;
+  /**
+   * dy f32 [N,…,M] by stochastic rounding to q in ±levels (1 … 127): codes u8 q + 128, scales f32 [N] or [M] with
+   * s = max|dy| / levels, dy ≈ q·s. Unbiased to 2^-16 of a step; a NaN or infinity gives s = NaN and q = 0.
+   */
+  quantizeGradient(
+    dy: NativeTensor,
+    by: 'sample' | 'channel',
+    levels: number,
+    seed: number,
+    stream: number,
+    step: number,
+  ): { codes: NativeTensor; scales: NativeTensor };
 
   // -- pooling, NHWC
   /**
@@ -337,6 +456,8 @@ export interface NativeAddon {
 
   // -- dense (f32, oneDNN): x [N,K], w [M,K], bias [M]
   denseForward(x: NativeTensor, w: NativeTensor, bias: NativeTensor | null): NativeTensor;
+  /** The same, each sum in one fixed order, over K. */
+  orderedDenseForward(x: NativeTensor, w: NativeTensor, bias: NativeTensor | null): NativeTensor;
   /** dy [N,M] · w [M,K] → [N,K]. */
   denseBackwardInput(dy: NativeTensor, w: NativeTensor): NativeTensor;
   /** dyᵀ · x → [M,K]. */
@@ -380,6 +501,77 @@ export interface NativeAddon {
     gamma: NativeTensor,
     runningVariance: NativeTensor,
     epsilon: number,
+  ): NativeTensor;
+
+  /**
+   * Scale, batch norm and sign of integers n of [−magnitude, magnitude] as one condition a channel, direction·n ≥ minimum: it
+   * holds exactly where batchNormEval of fl(n·scales[c]) is 0 or more. Direction 0: always (minimum 0) or never (minimum 1).
+   * All f32 [C]; the results i32 [C].
+   */
+  foldSigns(
+    magnitude: number,
+    scales: NativeTensor,
+    gamma: NativeTensor,
+    beta: NativeTensor,
+    runningMean: NativeTensor,
+    runningVariance: NativeTensor,
+    epsilon: number,
+  ): { direction: NativeTensor; minimum: NativeTensor };
+  /** fl(gamma / fl(sqrt(fl(variance + epsilon)))), f32 [C]. */
+  batchNormFactors(gamma: NativeTensor, runningVariance: NativeTensor, epsilon: number): NativeTensor;
+  // -- batch norm followed by sign, y never kept: equal to the last bit to the two operators one after the other
+  /** batchNormTrain, then packSigns, or signForward where `withMask`. */
+  batchNormSignTrain(
+    x: NativeTensor,
+    scale: number,
+    gamma: NativeTensor,
+    beta: NativeTensor,
+    runningMean: NativeTensor,
+    runningVariance: NativeTensor,
+    momentum: number,
+    epsilon: number,
+    withMask: boolean,
+  ): {
+    signs: NativeTensor;
+    mask: NativeTensor | null;
+    mean: NativeTensor;
+    inverseDeviation: NativeTensor;
+  };
+  /** Gradients with respect to z, gamma, beta from that of the signs; the mask is for `clipped` and only for it. */
+  batchNormSignBackward(
+    dy: NativeTensor,
+    x: NativeTensor,
+    scale: number,
+    gamma: NativeTensor,
+    beta: NativeTensor,
+    mean: NativeTensor,
+    inverseDeviation: NativeTensor,
+    surrogate: SignSurrogate,
+    mask: NativeTensor | null,
+  ): { dx: NativeTensor; dGamma: NativeTensor; dBeta: NativeTensor };
+  /** batchNormEval, then packSigns, or signForward where `withMask`. */
+  batchNormSignEval(
+    x: NativeTensor,
+    scale: number,
+    gamma: NativeTensor,
+    beta: NativeTensor,
+    runningMean: NativeTensor,
+    runningVariance: NativeTensor,
+    epsilon: number,
+    withMask: boolean,
+  ): { signs: NativeTensor; mask: NativeTensor | null };
+  /** The gradient with respect to z; x is for `approx` and `swish`, the mask for `clipped`, and only for them. */
+  batchNormSignEvalBackward(
+    dy: NativeTensor,
+    x: NativeTensor | null,
+    scale: number,
+    gamma: NativeTensor,
+    beta: NativeTensor,
+    runningMean: NativeTensor,
+    runningVariance: NativeTensor,
+    epsilon: number,
+    surrogate: SignSurrogate,
+    mask: NativeTensor | null,
   ): NativeTensor;
 
   // -- loss: logits f32 [N,C], labels i32 [N] in [0,C) (else ERR_HARDBIT_LABELS)
@@ -503,26 +695,16 @@ export interface NativeAddon {
     })[];
     readonly metadata: readonly (readonly [key: string, value: string])[];
   };
-}
 
-/** The folder of package.json: this file is lib/native.ts in a checkout and dist/native.js in the package. */
-const packageRoot = dirname(dirname(fileURLToPath(import.meta.url)));
-
-/** The first line of the log that scripts/install.mjs leaves after a failed build says what went wrong. */
-function installFailure(): string | undefined {
-  try {
-    return readFileSync(join(packageRoot, 'build', 'install.log'), 'utf8').split('\n', 1)[0] || undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-/** Why require() failed, in a few words. */
-function loadFailure(error: unknown, chosen: boolean): string {
-  const { code, message } = error as NodeJS.ErrnoException;
-  if (code !== 'MODULE_NOT_FOUND') return message.split('\n', 1)[0] as string;
-  if (chosen) return 'there is no such file';
-  return installFailure() ?? 'it has not been built (install scripts may have been turned off)';
+  // -- measurements (hardbit bench)
+  benchTables(): { readonly kernels: readonly BenchKernel[]; readonly limits: readonly BenchLimit[] };
+  benchLimit(name: string, isa: string): BenchJob;
+  /** A whole tile of a kernel in the first cache; k inner elements: bits in words of 32, bytes in words of 4, floats. */
+  benchKernel(name: string, k: number, planes: number): BenchJob;
+  /** A binary layer, bits to bits, as deployed: from ±1 (bits 0) or codes of `bits` bits; `pool`: 2×2 max-pooling. */
+  benchBinaryLayer(sizes: BenchLayerSizes, bits: number, pool: boolean): BenchJob;
+  /** oneDNN's forward convolution in layouts of its choice, f32 or u8 by s8. ERR_HARDBIT_UNSUPPORTED without oneDNN. */
+  benchOneDnnLayer(sizes: BenchLayerSizes, int8: boolean): BenchJob;
 }
 
 /**
@@ -534,19 +716,12 @@ const OPENMP_SPINS = '10000';
 
 function load(): NativeAddon {
   process.env['GOMP_SPINCOUNT'] ??= OPENMP_SPINS;
-  const chosen = process.env['HARDBIT_ADDON'];
-  const path = chosen || join(packageRoot, 'build', 'cmake', 'Release', 'hardbit.node');
-  try {
-    return createRequire(import.meta.url)(path) as NativeAddon;
-  } catch (error) {
-    throw new HardbitError(
-      'ERR_HARDBIT_NOT_BUILT',
-      chosen
-        ? `The native core at HARDBIT_ADDON=${chosen} cannot be loaded: ${loadFailure(error, true)}; correct the path or unset it.`
-        : `hardbit's native core cannot be loaded: ${loadFailure(error, false)}; run \`npx hardbit build\`.`,
-      { cause: error },
-    );
-  }
+  return loadAddon({
+    what: 'native core',
+    file: 'hardbit.node',
+    variable: 'HARDBIT_ADDON',
+    cure: 'npx hardbit build',
+  }) as NativeAddon;
 }
 
 let addon: NativeAddon | undefined;

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
-import { type NativeAddon, type NativeTensor, native } from '../lib/native.js';
+import { type GradientOptions, type NativeAddon, type NativeTensor, native } from '../lib/native.js';
 import { failure } from './support/failure.js';
 
 const core = native();
@@ -26,6 +26,7 @@ const signImage = () => core.tensor('bits', [1, 2, 2, 1], BigUint64Array.of(1n, 
 const codeImage = () => u8([1, 2, 2, 1], 1, 2, 3, 0);
 const signKernel = () => core.tensor('bits', [1, 4], BigUint64Array.of(0b0111n));
 
+const draws: GradientOptions = { arithmetic: 'int8', seed: 1, stream: 2, step: 3 };
 const adam = { learningRate: 0.5, beta1: 0, beta2: 0, epsilon: 0, step: 1, weightDecay: 0, clip: 0 };
 const square = { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] } as const;
 const sgd = { learningRate: 0.5, momentum: 0, nesterov: false, weightDecay: 0, clip: 0 };
@@ -35,7 +36,8 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
   info() {
     const info = core.info();
     expect(info.isasAvailable).to.include('generic').and.to.include(info.isa);
-    expect(info.kernels.filter((kernel) => kernel.selected)).to.have.length(1);
+    const selected = info.kernels.filter((kernel) => kernel.selected);
+    expect(selected.map((kernel) => kernel.operand)).to.have.members(['bits', 'bytes']);
     expect(info.kernels.find((kernel) => kernel.selected)).to.include({ isa: info.isa, available: true });
     expect(info.oneDnn).to.match(/^\d+\.\d+\.\d+/);
     expect(info.version).to.equal(JSON.parse(readFileSync('package.json', 'utf8')).version);
@@ -93,6 +95,8 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     expect(list(core.unpackSigns(core.tensor('bits', [3], BigUint64Array.of(0b101n))))).to.deep.equal([
       1, -1, 1,
     ]),
+  reshapeSigns: () =>
+    expect(list(core.reshapeSigns(bits([2, 3], 0b101n, 0b110n), [1, 6]))).to.deep.equal([0b110101n]),
   discretize: () => expect(list(core.discretize(f32([4], 0, 0.2, 0.5, 1), 2))).to.deep.equal([0, 1, 2, 3]),
   codesToFloat: () =>
     expect(list(core.codesToFloat(u8([2], 1, 3), 2))).to.deep.equal([Math.fround(1 / 3), 1]),
@@ -121,6 +125,11 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     const [x, w] = [f32([1, 2], 1, 2), f32([2, 2], 1, 0, 3, 4)];
     expect(list(core.denseForward(x, w, null))).to.deep.equal([1, 11]);
     expect(list(core.denseForward(x, w, f32([2], 10, 20)))).to.deep.equal([11, 31]);
+  },
+  orderedDenseForward() {
+    const x = f32([1, 3], 2 ** 24, 1, 1);
+    const w = f32([2, 3], 1, 1, 1, 0, 1, 1);
+    expect(list(core.orderedDenseForward(x, w, f32([2], 0, 3)))).to.deep.equal([2 ** 24, 5]);
   },
   denseBackwardInput: () =>
     expect(list(core.denseBackwardInput(f32([1, 2], 1, 2), f32([2, 2], 1, 0, 3, 4)))).to.deep.equal([7, 8]),
@@ -210,6 +219,18 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     expect(list(core.conv2dForward(x, w, null, window(0)))).to.deep.equal([4321]);
     expect(list(core.conv2dForward(x, w, f32([1], 5), window(1)))).to.deep.equal([3015, 4326]);
   },
+  orderedConv2dForward() {
+    const [x, w] = [f32([1, 2, 2, 1], 1, 2, 3, 4), f32([1, 2, 2, 1], 1, 10, 100, 1000)];
+    expect(list(core.orderedConv2dForward(x, w, f32([1], 5), window(1)))).to.deep.equal([3015, 4326]);
+    // 2^24 + 1 + 1: from the left each 1 is lost, from the right both are kept.
+    const order = core.orderedConv2dForward(
+      f32([1, 1, 1, 3], 2 ** 24, 1, 1),
+      f32([1, 1, 1, 3], 1, 1, 1),
+      null,
+      window(0),
+    );
+    expect(list(order)).to.deep.equal([2 ** 24]);
+  },
   conv2dBackwardInput: () =>
     expect(
       list(
@@ -256,6 +277,66 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     expect(
       list(core.codesConv2dReference(codeImage(), 2, signKernel(), [2, 2], window(1), 'zero')),
     ).to.deep.equal([-2, 6]),
+  supportsGradientArithmetic() {
+    expect([core.supportsGradientArithmetic('float'), core.supportsGradientArithmetic('int8')]).to.deep.equal(
+      [true, true],
+    );
+    expect(core.supportsGradientArithmetic('bf16')).to.be.a('boolean');
+    const unknown = () => core.supportsGradientArithmetic('fp8' as 'bf16');
+    expect(failure(unknown)).to.include({
+      code: 'ERR_HARDBIT_ARGUMENT',
+      message: "supportsGradientArithmetic: argument 1 must be 'float', 'bf16' or 'int8', not 'fp8'.",
+    });
+  },
+  binaryConv2dBackwardInput() {
+    const dy = f32([1, 1, 2, 1], 127, -2);
+    const run = (gradient: GradientOptions) =>
+      list(core.binaryConv2dBackwardInput(dy, signKernel(), [1], 1, [2, 2], [2, 2], window(1), gradient));
+    for (const arithmetic of ['float', 'int8'] as const) {
+      expect(run({ ...draws, arithmetic })).to.deep.equal([125, -2, -129, 2]);
+    }
+    expect(failure(() => run({ ...draws, seed: -1 }))).to.include({
+      code: 'ERR_HARDBIT_ARGUMENT',
+      message: 'binaryConv2dBackwardInput: seed must be 0 or more, not the number -1.',
+    });
+  },
+  binaryConv2dBackwardWeight() {
+    const dy = f32([1, 1, 2, 1], 127, -2);
+    for (const arithmetic of ['float', 'int8'] as const) {
+      const run = (padding: 'zero' | 'one') =>
+        list(
+          core.binaryConv2dBackwardWeight(dy, signImage(), null, [2, 2], window(1), padding, {
+            ...draws,
+            arithmetic,
+          }),
+        );
+      expect(run('zero')).to.deep.equal([-2, 129, 2, -129]);
+      expect(run('one')).to.deep.equal([125, 129, 129, -129]);
+    }
+  },
+  binaryMatmulBackwardInput() {
+    const [dy, planes] = [f32([1, 2], 127, 1), bits([2, 2], 0b01n, 0b11n)];
+    expect(list(core.binaryMatmulBackwardInput(dy, planes, [1], 0.5, draws))).to.deep.equal([64, -63]);
+    const scales = f32([2], 1, 127);
+    expect(list(core.binaryMatmulBackwardInput(dy, planes, [1], scales, draws))).to.deep.equal([254, 0]);
+  },
+  binaryMatmulBackwardWeight() {
+    const dy = f32([1, 2], 127, 1);
+    expect(list(core.binaryMatmulBackwardWeight(dy, bits([1, 2], 0b10n), null, draws))).to.deep.equal([
+      -127, 127, -1, 1,
+    ]);
+    const float = { ...draws, arithmetic: 'float' } as const;
+    expect(list(core.binaryMatmulBackwardWeight(dy, u8([1, 2], 0, 3), 2, float))).to.deep.equal([
+      0, 127, 0, 1,
+    ]);
+  },
+  quantizeGradient() {
+    const { codes, scales } = core.quantizeGradient(f32([2, 2], 127, -3, 0, 0), 'sample', 127, 1, 2, 3);
+    expect([list(codes), list(scales)]).to.deep.equal([
+      [255, 125, 128, 128],
+      [1, 0],
+    ]);
+  },
   batchNormTrain() {
     const [mean, variance] = [f32([1], 0), f32([1], 1)];
     const out = core.batchNormTrain(f32([2, 1], 1, 3), 1, f32([1], 2), f32([1], 5), mean, variance, 0.5, 0);
@@ -273,6 +354,62 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     ).to.deep.equal([5]),
   batchNormEvalBackward: () =>
     expect(list(core.batchNormEvalBackward(f32([1, 1], 3), f32([1], 2), f32([1], 4), 0))).to.deep.equal([3]),
+  foldSigns() {
+    const [one, zero] = [f32([2], 1, 1), f32([2], 0, 0)];
+    const { direction, minimum } = core.foldSigns(9, one, f32([2], 1, -1), zero, f32([2], 5, 5), one, 0);
+    expect([list(direction), list(minimum)]).to.deep.equal([
+      [1, -1],
+      [5, -5],
+    ]);
+  },
+  batchNormFactors: () =>
+    expect(list(core.batchNormFactors(f32([2], 6, -1), f32([2], 4, 0.25), 0))).to.deep.equal([3, -2]),
+  batchNormSignTrain() {
+    const [mean, variance] = [f32([1], 0), f32([1], 1)];
+    const [x, gamma, beta] = [f32([2, 1], 1, 3), f32([1], 2), f32([1], 1)];
+    const out = core.batchNormSignTrain(x, 1, gamma, beta, mean, variance, 0.5, 0, true);
+    expect([list(out.signs), list(out.mask!)]).to.deep.equal([
+      [0n, 1n],
+      [1n, 0n],
+    ]);
+    expect([list(out.mean), list(out.inverseDeviation), list(mean)]).to.deep.equal([[2], [1], [1]]);
+    expect(core.batchNormSignTrain(x, 1, gamma, beta, mean, variance, 0.5, 0, false).mask).to.equal(null);
+  },
+  batchNormSignBackward() {
+    const [x, dy, one] = [f32([2, 1], 1, 3), f32([2, 1], 1, 7), f32([1], 1)];
+    const mask = bits([2, 1], 1n, 0n);
+    const out = core.batchNormSignBackward(dy, x, 1, one, one, f32([1], 2), one, 'clipped', mask);
+    expect([list(out.dx), list(out.dGamma), list(out.dBeta)]).to.deep.equal([[0, 0], [-1], [1]]);
+    const unknown = () => core.batchNormSignBackward(dy, x, 1, one, one, one, one, 'exact' as 'approx', null);
+    expect(failure(unknown)).to.include({
+      code: 'ERR_HARDBIT_ARGUMENT',
+      message:
+        "batchNormSignBackward: argument 8 must be a gradient ('clipped', 'identity', 'approx' or 'swish'), not 'exact'.",
+    });
+  },
+  batchNormSignEval() {
+    const out = core.batchNormSignEval(
+      f32([2, 1], 6, 1),
+      1,
+      f32([1], 2),
+      f32([1], 1),
+      f32([1], 2),
+      f32([1], 4),
+      0,
+      true,
+    );
+    expect([list(out.signs), list(out.mask!)]).to.deep.equal([
+      [1n, 1n],
+      [0n, 1n],
+    ]);
+  },
+  batchNormSignEvalBackward() {
+    const [dy, gamma, one, four] = [f32([1, 1], 3), f32([1], 4), f32([1], 1), f32([1], 4)];
+    const run = (x: NativeTensor | null, surrogate: 'identity' | 'approx') =>
+      list(core.batchNormSignEvalBackward(dy, x, 1, gamma, one, one, four, 0, surrogate, null));
+    expect(run(null, 'identity')).to.deep.equal([6]);
+    expect(run(f32([1, 1], 0.25), 'approx')).to.deep.equal([6]);
+  },
   softmaxCrossEntropy() {
     const out = core.softmaxCrossEntropy(f32([1, 2], 0, 0), i32(1), 2);
     expect(list(out.losses)).to.deep.equal([Math.fround(Math.LN2)]);
@@ -374,6 +511,32 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     });
     expect(failure(() => core.readNpy(new Uint8Array(0), 'é.npy')).message).to.match(/^é\.npy is not/);
   },
+  benchTables() {
+    const { kernels, limits } = core.benchTables();
+    for (const operand of ['bits', 'bytes', 'float']) {
+      expect(kernels.filter((kernel) => kernel.operand === operand && kernel.selected)).to.have.length(1);
+    }
+    expect(limits.map(({ name }) => name)).to.include.members(['popcount', 'int8', 'fp32']);
+  },
+  benchLimit() {
+    const { kernel, run } = core.benchLimit('popcount', 'generic');
+    expect(kernel).to.equal('popcount');
+    expect(run(10)).to.be.within(0, 1);
+    expect(failure(() => core.benchLimit('popcount', 'mmx')).code).to.equal('ERR_HARDBIT_UNKNOWN_NAME');
+  },
+  benchKernel() {
+    for (const { name, isa } of core.benchTables().kernels) {
+      if (core.info().isasAvailable.includes(isa))
+        expect(core.benchKernel(name, 64, 1).run(2)).to.be.above(0);
+      else expect(failure(() => core.benchKernel(name, 64, 1)).code).to.equal('ERR_HARDBIT_ISA');
+    }
+    expect(failure(() => core.benchKernel('bits_4x8_generic', 64, 9)).code).to.equal('ERR_HARDBIT_ARGUMENT');
+    expect(failure(() => core.benchKernel('none', 64, 1)).code).to.equal('ERR_HARDBIT_UNKNOWN_NAME');
+  },
+  benchBinaryLayer: () =>
+    expect(core.benchBinaryLayer([2, 4, 4, 70, 70, 3, 1, 1], 0, true).run(1)).to.be.above(0),
+  benchOneDnnLayer: () =>
+    expect(core.benchOneDnnLayer([2, 4, 4, 16, 16, 3, 1, 1], true).run(1)).to.be.above(0),
   readSafetensors() {
     const header =
       '{"__metadata__":{"__proto__":"é\\u0000"},"😀":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}';
@@ -550,7 +713,9 @@ describe('loading the native core', () => {
       'package.json',
       'CMakeLists.txt',
       'lib/native.ts',
+      'lib/addon.ts',
       'lib/errors.ts',
+      'lib/version.ts',
       'scripts/build.mjs',
       'scripts/install.mjs',
     ]) {

@@ -10,6 +10,7 @@ import {
   addAttackFlags,
   addDevice,
   addJson,
+  arithmeticFrom,
   attackFrom,
   requireDevice,
   wholeNumber,
@@ -60,11 +61,13 @@ export function addAttack(program: Command): void {
       ),
     ),
   ).action(async (path: string, flags: Flags) => {
-    const { parseGradientMode } = await import('../evaluation/gradient-mode.js');
+    const { gradientModesFor, parseGradientMode } = await import('../evaluation/gradient-mode.js');
     const targeted = flags.targets === undefined ? undefined : true;
     const spec = await attackFrom(flags.attack, flags.epsilon, flags, targeted);
-    const gradient =
+    const arithmetic = await arithmeticFrom(flags);
+    const named =
       flags.gradient === undefined || flags.gradient === 'all' ? {} : parseGradientMode(flags.gradient);
+    const gradient = { ...named, ...arithmetic };
     await requireDevice(flags.device);
     const { loadModel } = await import('../models/registry.js');
     const { createDataset } = await import('../data/dataset.js');
@@ -91,6 +94,7 @@ export function addAttack(program: Command): void {
         if (flags.gradient === 'all') {
           const { adversarial, ...worst } = await evaluateWorstCase(model, data, [spec], {
             ...common,
+            gradients: gradientModesFor(model).map((mode) => ({ ...mode, ...arithmetic })),
             signal,
           });
           return { adversarial, json: worstCaseFigures(worst), text: worstText(worst) };

@@ -11,11 +11,13 @@ export function addBuild(program: Command): void {
     program
       .command('build')
       .description('Build the native core in place; needs a C++ compiler, CMake and oneDNN.')
+      .option('--packed', 'only the engine of deployed networks, hardbit/packed; needs no oneDNN')
       .option('--jobs <n>', 'compilers at a time (default: one a processor)', wholeNumber('--jobs', 1))
-      .addHelpText('after', '\nExample:\n  hardbit build --jobs 2'),
-  ).action(async ({ json, jobs }: { json?: boolean; jobs?: number }) => {
+      .addHelpText('after', '\nExamples:\n  hardbit build --jobs 2\n  hardbit build --packed'),
+  ).action(async ({ json, jobs, packed }: { json?: boolean; jobs?: number; packed?: boolean }) => {
     const script = join(packageRoot, 'scripts', 'build.mjs');
-    const args = [script, ...(jobs === undefined ? [] : ['--jobs', String(jobs)])];
+    const args = [script, ...(packed === true ? ['--packed'] : [])];
+    if (jobs !== undefined) args.push('--jobs', String(jobs));
     // The compiler's talk goes to standard error, so that standard output holds the answer alone.
     const child = spawn(process.execPath, args, { stdio: ['ignore', 2, 2] });
     const status = await new Promise<number | null>((resolve, reject) => {
@@ -25,8 +27,15 @@ export function addBuild(program: Command): void {
     if (status !== 0) {
       throw new HardbitError(
         'ERR_HARDBIT_NOT_BUILT',
-        'The native core was not built; the lines above say why: mend that, then run `hardbit build` again.',
+        'It was not built; the lines above say why: mend that, then run the command again.',
       );
+    }
+    if (packed === true) {
+      const { packedInfo } = await import('../packed/packed.js');
+      const info = packedInfo();
+      if (json === true) printJson({ packed: info });
+      else print(`The engine of deployed networks is built and runs on ${info.isa}.`);
+      return;
     }
     const { runtimeInfo } = await import('../tensor/runtime.js');
     const native = runtimeInfo();

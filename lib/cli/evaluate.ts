@@ -8,6 +8,7 @@ import {
   addAttackFlags,
   addDevice,
   addJson,
+  arithmeticFrom,
   attackFrom,
   requireDevice,
   wholeNumber,
@@ -40,9 +41,10 @@ export function worstCaseFigures(worst: Omit<WorstCaseEvaluation, 'adversarial'>
   };
 }
 
-/** 'discretizer identity, sign clipped' */
-export function modeText({ discretizer, sign }: AttackEvaluation['gradientMode']): string {
-  return `discretizer ${discretizer}${sign === null ? '' : `, sign ${sign}`}`;
+/** 'discretizer identity, sign clipped', and the arithmetic where it is not exact */
+export function modeText({ discretizer, sign, arithmetic }: AttackEvaluation['gradientMode']): string {
+  const reduced = arithmetic === undefined ? '' : `, gradients in ${arithmetic}`;
+  return `discretizer ${discretizer}${sign === null ? '' : `, sign ${sign}`}${reduced}`;
 }
 
 /** 'ε = 0.1', 'ε = 2 (L2)' */
@@ -53,10 +55,12 @@ export function epsilonText({ epsilon, norm }: Pick<AttackEvaluation, 'epsilon' 
 /** The gradient modes that a flag asks for: 'all' those worth trying, else the one it spells out. */
 async function gradientsFrom(
   text: string,
+  arithmetic: Partial<GradientMode>,
   model: Pick<Model, 'activationGradients'>,
 ): Promise<readonly Partial<GradientMode>[]> {
   const { gradientModesFor, parseGradientMode } = await import('../evaluation/gradient-mode.js');
-  return text === 'all' ? gradientModesFor(model) : [parseGradientMode(text)];
+  const modes = text === 'all' ? gradientModesFor(model) : [parseGradientMode(text)];
+  return modes.map((mode) => ({ ...mode, ...arithmetic }));
 }
 
 function checkFlags(flags: Flags, fail: (message: string) => Error): void {
@@ -65,7 +69,17 @@ function checkFlags(flags: Flags, fail: (message: string) => Error): void {
   }
   if (flags.attack !== undefined) return;
   const given = (
-    ['epsilon', 'gradient', 'norm', 'steps', 'stepSize', 'alpha', 'restarts', 'earlyStop'] as const
+    [
+      'epsilon',
+      'gradient',
+      'gradientArithmetic',
+      'norm',
+      'steps',
+      'stepSize',
+      'alpha',
+      'restarts',
+      'earlyStop',
+    ] as const
   ).find((name) => flags[name] !== undefined);
   const name = given ?? (flags.randomStart ? undefined : 'no-random-start');
   if (name !== undefined) {
@@ -107,6 +121,7 @@ export function addEvaluate(program: Command): void {
       attack === undefined
         ? []
         : await Promise.all(epsilon.split(',').map((text) => attackFrom(attack, text, flags)));
+    const arithmetic = await arithmeticFrom(flags);
     await requireDevice(flags.device);
     const { loadDataset } = await import('../data/registry.js');
     const { takeFirst } = await import('../data/dataset.js');
@@ -114,7 +129,7 @@ export function addEvaluate(program: Command): void {
     const { evaluateClean } = await import('../evaluation/clean.js');
     const { evaluateWorstCase } = await import('../evaluation/worst-case.js');
     using model = loadModel(path);
-    const gradients = await gradientsFrom(flags.gradient ?? 'all', model);
+    const gradients = await gradientsFrom(flags.gradient ?? 'all', arithmetic, model);
     await interruptible('nothing was kept; repeat the command to start again.', async (signal) => {
       const { train, test } = await loadDataset(flags.dataset, { signal });
       train.dispose();

@@ -1,8 +1,9 @@
 import type { Command } from 'commander';
 import { isHardbitError } from '../errors.js';
+import type { NativeInfo } from '../tensor/runtime.js';
 import { version } from '../version.js';
 import { addJson } from './options.js';
-import { pairs, print, printJson } from './terminal.js';
+import { pairs, print, printJson, table } from './terminal.js';
 
 async function describe() {
   const { runtimeInfo } = await import('../tensor/runtime.js');
@@ -14,13 +15,39 @@ async function describe() {
   }
 }
 
+/** The kernels of this build, and which of them codes run on in layers with weights of one bit. */
+function kernelTables({ kernels, kernelChoices }: NativeInfo): string {
+  const rows = kernels.map(({ name, operand, isa, mr, nr, available, selected }) => [
+    name,
+    operand,
+    isa,
+    `${mr} x ${nr}`,
+    selected ? 'in use' : available ? 'available' : 'not on this CPU',
+  ]);
+  const bits = [...new Set(kernelChoices.map((choice) => choice.bits))];
+  const layers = [...new Set(kernelChoices.map((choice) => choice.layer))];
+  const chosen = (layer: string, count: number) =>
+    kernelChoices.find((choice) => choice.layer === layer && choice.bits === count)?.kernel ?? '';
+  return [
+    table(['kernel', 'operand', 'instruction set', 'pixels x channels', ''], rows),
+    '',
+    'What inputs of some bits run on in layers with binary weights:',
+    '',
+    table(
+      ['layer', ...bits.map((count) => (count === 1 ? '1 bit' : `${count} bits`))],
+      layers.map((layer) => [layer, ...bits.map((count) => chosen(layer, count))]),
+    ),
+  ].join('\n');
+}
+
 export function addInfo(program: Command): void {
   addJson(
     program
       .command('info')
       .description('Show what this installation is and what it runs on; works without the native core.')
-      .addHelpText('after', '\nExample:\n  hardbit info --json'),
-  ).action(async ({ json }: { json?: boolean }) => {
+      .option('--kernels', 'also list the kernels of binary layers and what runs on which')
+      .addHelpText('after', '\nExamples:\n  hardbit info --kernels\n  hardbit info --json'),
+  ).action(async ({ json, kernels }: { json?: boolean; kernels?: boolean }) => {
     const { native, problem } = await describe();
     const host = { version, node: process.version, platform: `${process.platform}-${process.arch}` };
     if (json === true) {
@@ -46,5 +73,6 @@ export function addInfo(program: Command): void {
             ['CUDA', native.cuda.built ? native.cuda.devices.join(', ') || 'built, no device' : 'not built'],
           ];
     print(pairs([['hardbit', host.version], ['Node', `${host.node}, ${host.platform}`], ...core]));
+    if (kernels === true && native !== null) print(`\n${kernelTables(native)}`);
   });
 }

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { HardbitError } from '../errors.js';
 import type { ModelSpec, ModelSummary } from '../models/registry.js';
 import { addJson, wholeNumber } from './options.js';
-import { fixed, print, printJson, table } from './terminal.js';
+import { fixed, kibibytes, print, printJson, table } from './terminal.js';
 
 interface Flags {
   readonly model?: string;
@@ -19,10 +19,6 @@ function whole(value: number): string {
 /** '1×2'; '32' where there are no products. */
 function bitsText({ weightBits, inputBits }: { weightBits: number; inputBits: number | null }): string {
   return inputBits === null ? String(weightBits) : `${weightBits}×${inputBits}`;
-}
-
-function kibibytes(bytes: number): string {
-  return `${(bytes / 1024).toLocaleString('en-US', { minimumFractionDigits: 1, maximumFractionDigits: 1 })} KiB`;
 }
 
 /** What `hardbit summary` says on the screen. */

@@ -59,6 +59,8 @@ export interface AttackFlags {
   readonly randomStart: boolean;
   readonly norm?: string;
   readonly earlyStop?: boolean;
+  readonly gradient?: string;
+  readonly gradientArithmetic?: string;
 }
 
 export function addAttackFlags(command: Command): Command {
@@ -73,7 +75,21 @@ export function addAttackFlags(command: Command): Command {
       wholeNumber('--restarts', 1),
     )
     .option('--no-random-start', 'start pgd from the image itself')
-    .option('--early-stop', 'bim and pgd: stop with an image as soon as it is misclassified');
+    .option('--early-stop', 'bim and pgd: stop with an image as soon as it is misclassified')
+    .option(
+      '--gradient-arithmetic <name>',
+      'sum the gradients of quantized layers in float, bf16 or int8 (default: float); anything but float is named beside each figure',
+    );
+}
+
+/** The arithmetic of the gradients that an attack's flags ask for; empty without the flag. */
+export async function arithmeticFrom({ gradient, gradientArithmetic }: AttackFlags) {
+  if (gradientArithmetic === undefined) return {};
+  const { requireGradientArithmetic } = await import('../evaluation/gradient-mode.js');
+  if (gradient?.includes('arithmetic=')) {
+    throw invalid('The gradient mode and --gradient-arithmetic both name an arithmetic; give it once.');
+  }
+  return { arithmetic: requireGradientArithmetic(gradientArithmetic) };
 }
 
 /** An attack from its flags; those not given take the attack's defaults. */

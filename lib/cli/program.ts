@@ -1,7 +1,9 @@
 import { Command, CommanderError } from 'commander';
 import { version } from '../version.js';
 import { addAttack } from './attack.js';
+import { addBench } from './bench.js';
 import { addBuild } from './build.js';
+import { addCompile } from './compile.js';
 import { addData } from './data.js';
 import { addEvaluate } from './evaluate.js';
 import { exitCodes, reportFailure } from './failure.js';
@@ -20,8 +22,10 @@ const commands = [
   addAttack,
   addPredict,
   addSummary,
+  addCompile,
   addData,
   addReport,
+  addBench,
   addBuild,
 ];
 
@@ -32,7 +36,9 @@ Environment: HARDBIT_DATA (folder of datasets), HARDBIT_NUM_THREADS, HARDBIT_ISA
 
 function createProgram(): Command {
   const program = new Command('hardbit')
-    .description('Train, attack and audit image classifiers with discretized inputs and binary weights.')
+    .description(
+      'Train, attack, audit and deploy image classifiers with discretized inputs and binary weights.',
+    )
     .version(version)
     .helpCommand(false)
     .exitOverride()

@@ -113,6 +113,11 @@ export function fixed(value: number): string {
   return Number(text) === 0 ? text.replace('-', '') : text.replace('-', '−');
 }
 
+/** 1536 → '1.5 KiB'. */
+export function kibibytes(bytes: number): string {
+  return `${(bytes / 1024).toLocaleString('en-US', { minimumFractionDigits: 1, maximumFractionDigits: 1 })} KiB`;
+}
+
 /** '8 s', '3 min 20 s', '2 h 5 min'. */
 export function duration(seconds: number): string {
   const whole = Math.round(seconds);

@@ -5,7 +5,13 @@ import { HardbitError, isHardbitError, requireName } from '../errors.js';
 import { attackNames, parseEpsilon } from '../evaluation/attack-options.js';
 import { readFile } from '../files.js';
 import { modelNames, requireRecipe } from '../models/registry.js';
-import { resolveOptimizer, resolveSchedule, type Schedule, stoppingMetrics } from '../training/options.js';
+import {
+  gradientArithmetics,
+  resolveOptimizer,
+  resolveSchedule,
+  type Schedule,
+  stoppingMetrics,
+} from '../training/options.js';
 
 /** A name that `require` knows; the sentence about a wrong one comes with the nearest right one. */
 function knownName<T extends string>(what: string, require: (name: string) => T) {
@@ -97,6 +103,8 @@ export const trainConfigSchema = z.strictObject({
   /** Decay of the weights' moving average. */
   average: number('a number from 0 up to, but below, 1', (value) => value >= 0 && value < 1).optional(),
   flipRatio: z.boolean('expected true or false').optional(),
+  /** Of the gradients of quantized layers. */
+  gradientArithmetic: nameOf('gradient arithmetic', gradientArithmetics).optional(),
   /** Trains on images attacked so. */
   adversarial: nameOf('attack', attackNames).optional(),
   epsilon: epsilonValue.optional(),

@@ -69,6 +69,7 @@ interface Flags {
   readonly minDelta?: number;
   readonly average?: number;
   readonly flipRatio?: boolean;
+  readonly gradientArithmetic?: string;
   readonly adversarial?: string;
   readonly epsilon?: string;
   readonly mix?: number;
@@ -145,7 +146,9 @@ async function earlyStoppingOf(flags: Flags, file: TrainConfig) {
 
 /** The training's settings: flags before the file, the file before defaults. */
 async function settingsOf(flags: Flags) {
-  const { resolveOptimizer, resolveSchedule } = await import('../training/options.js');
+  const { requireGradientArithmetic, resolveOptimizer, resolveSchedule } = await import(
+    '../training/options.js'
+  );
   const { requireDatasetName } = await import('../data/registry.js');
   let file: TrainConfig = {};
   if (flags.config !== undefined) {
@@ -191,6 +194,9 @@ async function settingsOf(flags: Flags) {
     earlyStopping,
     averageDecay: flags.average ?? file.average,
     flipRatio: flags.flipRatio ?? file.flipRatio ?? false,
+    gradientArithmetic: requireGradientArithmetic(
+      flags.gradientArithmetic ?? file.gradientArithmetic ?? 'float',
+    ),
     adversarial,
   };
 }
@@ -244,6 +250,10 @@ export function addTrain(program: Command): void {
           anyNumber('--average'),
         )
         .option('--flip-ratio', 'record how many quantized weights change their sign in a step')
+        .option(
+          '--gradient-arithmetic <name>',
+          'sum the gradients of quantized layers in float, bf16 or int8 (default: float)',
+        )
         .option('--adversarial <attack>', 'train on images attacked so, e.g. fgsm or pgd')
         .option('--epsilon <size>', 'radius of that attack, as 0.2 or 8/255')
         .option('--steps <n>', 'its gradient steps (default: pgd 20, bim 10)', wholeNumber('--steps', 1))
@@ -281,7 +291,7 @@ export function addTrain(program: Command): void {
     const { evaluateClean } = await import('../evaluation/clean.js');
     const { requireWritable, reserveSpace } = await import('../files.js');
     const { model: name, dataset, bits, recipe, epochs, batchSize, optimizer, schedule, seed } = settings;
-    const { out, checkpoint, validationSplit, averageDecay, flipRatio } = settings;
+    const { out, checkpoint, validationSplit, averageDecay, flipRatio, gradientArithmetic } = settings;
     requireWritable(out);
     if (checkpoint !== undefined) requireWritable(checkpoint);
     using model = createModel(name, { inputBits: bits, recipe, seed });
@@ -308,6 +318,7 @@ export function addTrain(program: Command): void {
       validationSplit: validationSplit ?? null,
       earlyStopping: earlyStopping ?? null,
       average: average ?? null,
+      gradientArithmetic,
       adversarial:
         adversarial === undefined
           ? null
@@ -339,6 +350,7 @@ export function addTrain(program: Command): void {
           earlyStopping,
           average,
           flipRatio,
+          gradientArithmetic,
           signal,
           checkpoint:
             checkpoint === undefined ? undefined : { path: checkpoint, everySteps: CHECKPOINT_STEPS },

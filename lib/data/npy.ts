@@ -102,15 +102,11 @@ function requirePixels(pixels: Float32Array, imageLength: number, what: string):
   );
 }
 
-/**
- * Images from a `.npy` file as f32 [N, H, W, C].
- *
- * @param inputShape [H, W, C] of the network
- * The file holds float32 in [0, 1] or uint8 (k means k/255), as N×H×W×C, N×(H·W·C), or N×H×W where C = 1; N ≥ 1.
- * @throws ERR_HARDBIT_READ, ERR_HARDBIT_FORMAT; ERR_HARDBIT_DTYPE and ERR_HARDBIT_SHAPE for another type or shape;
- * ERR_HARDBIT_PIXELS with the first pixel that is NaN or outside [0, 1].
- */
-export function readImages(path: string, inputShape: readonly [number, number, number]): Tensor {
+/** The array of images in a `.npy` file, its shape checked, and N ≥ 1. */
+function imageArray(
+  path: string,
+  inputShape: readonly [number, number, number],
+): { readonly count: number; readonly dtype: NpyDType; readonly data: NpyArray['data'] } {
   const { dtype, shape, data } = decodeNpy(readFile(path), path);
   const [height, width, channels] = inputShape;
   const imageLength = height * width * channels;
@@ -122,13 +118,26 @@ export function readImages(path: string, inputShape: readonly [number, number, n
       `${path} has shape (${shape.join(', ')}); expected ${accepted.map((dimensions) => `N×${dimensions.join('×')}`).join(' or ')} with N ≥ 1: reshape and save again.`,
     );
   }
+  return { count, dtype, data };
+}
+
+/**
+ * Images from a `.npy` file as f32 [N, H, W, C].
+ *
+ * @param inputShape [H, W, C] of the network
+ * The file holds float32 in [0, 1] or uint8 (k means k/255), as N×H×W×C, N×(H·W·C), or N×H×W where C = 1; N ≥ 1.
+ * @throws ERR_HARDBIT_READ, ERR_HARDBIT_FORMAT; ERR_HARDBIT_DTYPE and ERR_HARDBIT_SHAPE for another type or shape;
+ * ERR_HARDBIT_PIXELS with the first pixel that is NaN or outside [0, 1].
+ */
+export function readImages(path: string, inputShape: readonly [number, number, number]): Tensor {
+  const { count, dtype, data } = imageArray(path, inputShape);
   if (dtype === 'i32') {
     throw new HardbitError(
       'ERR_HARDBIT_DTYPE',
       `${path} holds int32 or int64; expected images as float32 in [0, 1] or uint8: convert and save again.`,
     );
   }
-  if (data instanceof Float32Array) requirePixels(data, imageLength, path);
+  if (data instanceof Float32Array) requirePixels(data, data.length / count, path);
   const raw = Tensor.from(dtype, [count, ...inputShape], data);
   if (dtype === 'f32') return raw;
   try {
@@ -136,6 +145,20 @@ export function readImages(path: string, inputShape: readonly [number, number, n
   } finally {
     raw.dispose();
   }
+}
+
+/**
+ * Images of bytes from a `.npy` file of uint8, [N, H, W, C], for a deployed network; shapes as `readImages`.
+ *
+ * @throws as `readImages`; ERR_HARDBIT_DTYPE for float32 too
+ */
+export function readByteImages(path: string, inputShape: readonly [number, number, number]): Uint8Array {
+  const { data } = imageArray(path, inputShape);
+  if (data instanceof Uint8Array) return data;
+  throw new HardbitError(
+    'ERR_HARDBIT_DTYPE',
+    `${path} does not hold uint8, the bytes that deployed networks take; convert and save again.`,
+  );
 }
 
 /**

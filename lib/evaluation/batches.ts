@@ -14,7 +14,7 @@ export type EvaluatedModel = Pick<
 >;
 
 export interface EvaluationOptions {
-  /** Images at a time, 500 by default; it changes no random draw. */
+  /** Images at a time, 500 by default; it changes no random draw but the rounding of int8 gradients. */
   readonly batchSize?: number | undefined;
   /** Looked at between batches and between attack steps. */
   readonly signal?: AbortSignal | undefined;

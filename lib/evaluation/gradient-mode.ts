@@ -1,16 +1,22 @@
 import { HardbitError, requireName } from '../errors.js';
 import { defaultGradientMode, type GradientMode, type Model } from '../models/registry.js';
 
-/** How the attacker differentiated, as it stands beside a figure; `sign` is null for a network without quantized activations. */
+export { requireGradientArithmetic } from '../models/registry.js';
+
+/** How the attacker differentiated, as it stands beside a figure. */
 export interface RecordedGradientMode {
   readonly discretizer: GradientMode['discretizer'];
+  /** null for a network without quantized activations. */
   readonly sign: GradientMode['sign'] | null;
+  /** Where it was reduced: exact sums, `float`, are not named. */
+  readonly arithmetic?: Exclude<GradientMode['arithmetic'], 'float'>;
 }
 
 /** The choices of each key; the compiler sees to it that none is missing. */
 const choices: { readonly [K in keyof GradientMode]: Readonly<Record<GradientMode[K], true>> } = {
   discretizer: { identity: true, exact: true },
   sign: { clipped: true, identity: true, approx: true, swish: true, exact: true },
+  arithmetic: { float: true, bf16: true, int8: true },
 };
 
 function parseChoice<K extends keyof GradientMode>(key: K, value: string): GradientMode[K] {
@@ -18,7 +24,8 @@ function parseChoice<K extends keyof GradientMode>(key: K, value: string): Gradi
 }
 
 /**
- * Reads a gradient mode written as text: 'discretizer=identity,sign=clipped', or either alone.
+ * Reads a gradient mode written as text: 'discretizer=identity,sign=clipped', or either alone; 'arithmetic=int8' reduces
+ * the sums.
  *
  * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown key or value, with the nearest known one; ERR_HARDBIT_ARGUMENT for
  * text of another form or a key given twice.
@@ -38,7 +45,8 @@ export function parseGradientMode(text: string): Partial<GradientMode> {
       throw new HardbitError('ERR_HARDBIT_ARGUMENT', `The gradient mode names '${key}' twice; give it once.`);
     }
     if (key === 'discretizer') mode.discretizer = parseChoice(key, value);
-    else mode.sign = parseChoice(key, value);
+    else if (key === 'sign') mode.sign = parseChoice(key, value);
+    else mode.arithmetic = parseChoice(key, value);
   }
   return mode;
 }
@@ -48,8 +56,12 @@ export function recordGradientMode(
   model: Pick<Model, 'activationGradients'>,
   mode: Partial<GradientMode> = {},
 ): RecordedGradientMode {
-  const { discretizer, sign } = { ...defaultGradientMode, ...mode };
-  return { discretizer, sign: model.activationGradients.length > 0 ? sign : null };
+  const { discretizer, sign, arithmetic } = { ...defaultGradientMode, ...mode };
+  return {
+    discretizer,
+    sign: model.activationGradients.length > 0 ? sign : null,
+    ...(arithmetic === 'float' ? {} : { arithmetic }),
+  };
 }
 
 /**

@@ -5,13 +5,24 @@ import { lenet5 } from './lenet5.js';
 import { mnistCnn } from './mnist-cnn.js';
 import { mnistFcn } from './mnist-fcn.js';
 import { requireRecipe } from './recipes.js';
+import { vggSmall } from './vgg-small.js';
 
-export { defaultGradientMode, type GradientMode, layerShapes, Model, type ModelSpec } from '../nn/model.js';
+export {
+  defaultGradientMode,
+  type GradientArithmetic,
+  type GradientMode,
+  gradientArithmetics,
+  layerShapes,
+  Model,
+  type ModelSpec,
+  requireGradientArithmetic,
+} from '../nn/model.js';
 export { loadModel, type SavedTraining, saveModel } from '../nn/model-file.js';
 export { type Recipe, recipeNames, requireRecipe } from './recipes.js';
+export { type PlacedConvolution, resnet18Layers } from './resnet18-layers.js';
 export { type ModelSummary, type PrecisionTotals, summarizeModel } from './summary.js';
 
-const architectures: readonly Architecture[] = [mnistFcn, lenet5, mnistCnn];
+const architectures: readonly Architecture[] = [mnistFcn, lenet5, mnistCnn, vggSmall];
 
 export const modelNames: readonly string[] = architectures.map((architecture) => architecture.name);
 

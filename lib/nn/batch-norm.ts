@@ -1,5 +1,12 @@
-import { batchNormEval, batchNormTrain } from '../ops/batch-norm.js';
-import type { Tape } from '../ops/tape.js';
+import {
+  type BatchNormState,
+  batchNormEval,
+  batchNormSignEval,
+  batchNormSignTrain,
+  batchNormTrain,
+  type SignSurrogate,
+} from '../ops/batch-norm.js';
+import type { Tape, Variable } from '../ops/tape.js';
 import { keep } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
@@ -9,7 +16,7 @@ import {
   type NamedTensor,
   type Parameter,
   type SpecOf,
-  toReal,
+  withReal,
 } from './layer.js';
 import { filled, plainParameter } from './weight.js';
 
@@ -35,19 +42,38 @@ export class BatchNorm implements Layer {
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
-    const state = {
+    const [gamma, beta] = [this.#gamma.variable, this.#beta.variable];
+    const state = this.#state;
+    const apply = (z: Variable, scale: number): Variable =>
+      context.mode === 'train'
+        ? batchNormTrain(tape, z, scale, gamma, beta, state)
+        : batchNormEval(tape, z, scale, gamma.value, beta.value, state);
+    return { kind: 'real', variable: this.#apply(tape, x, apply) };
+  }
+
+  /** This layer and a sign behind it at once, equal to the one after the other: the values between are never kept. */
+  forwardSigns(tape: Tape, x: Activation, context: ForwardContext, gradient: SignSurrogate): Activation {
+    const [gamma, beta] = [this.#gamma.variable, this.#beta.variable];
+    const state = this.#state;
+    const apply = (z: Variable, scale: number): Variable =>
+      context.mode === 'train'
+        ? batchNormSignTrain(tape, z, scale, gamma, beta, state, gradient)
+        : batchNormSignEval(tape, z, scale, gamma.value, beta.value, state, gradient);
+    return { kind: 'signs', variable: this.#apply(tape, x, apply) };
+  }
+
+  get #state(): BatchNormState {
+    return {
       runningMean: this.#runningMean,
       runningVariance: this.#runningVariance,
       momentum: this.spec.momentum,
       epsilon: this.spec.epsilon,
     };
-    const input = x.kind === 'integers' ? x.variable : toReal(tape, x);
-    const scale = x.kind === 'integers' ? x.scale : 1;
-    const y =
-      context.mode === 'train'
-        ? batchNormTrain(tape, input, scale, this.#gamma.variable, this.#beta.variable, state)
-        : batchNormEval(tape, input, scale, this.#gamma.variable.value, this.#beta.variable.value, state);
-    return { kind: 'real', variable: y };
+  }
+
+  /** On integers with their scale, on anything else as reals. */
+  #apply(tape: Tape, x: Activation, apply: (z: Variable, scale: number) => Variable): Variable {
+    return x.kind === 'integers' ? apply(x.variable, x.scale) : withReal(tape, x, (real) => apply(real, 1));
   }
 
   dispose(): void {

@@ -1,5 +1,6 @@
 import type { PaddingValue } from '../ops/conv2d.js';
 import { codesToFloat, type DiscretizerGradient } from '../ops/discretize.js';
+import type { GradientArithmetic, GradientDraw } from '../ops/gradient-arithmetic.js';
 import { scaleProduct } from '../ops/quantized-weights.js';
 import { type SignGradient, signsToFloat } from '../ops/sign.js';
 import type { Tape, Variable } from '../ops/tape.js';
@@ -30,27 +31,65 @@ export function toReal(tape: Tape, x: Activation): Variable {
   }
 }
 
-/** How an attacker differentiates the layers that have no useful derivative; chosen at attack time. */
+/** What `apply` makes of the activation as f32; where that is a copy, it is freed unless an op saved it. */
+export function withReal(tape: Tape, x: Activation, apply: (real: Variable) => Variable): Variable {
+  const real = toReal(tape, x);
+  const y = apply(real);
+  if (real !== x.variable) tape.release(real);
+  return y;
+}
+
+/** How an attacker differentiates the layers that have no useful derivative, and how exactly; chosen at attack time. */
 export interface GradientMode {
   readonly discretizer: DiscretizerGradient;
   /** The surrogate of all activation quantizers. */
   readonly sign: SignGradient;
+  /** Of the products of quantized operands. */
+  readonly arithmetic: GradientArithmetic;
 }
 
 /** Whether parameters are differentiated, and by which surrogates. */
 export type ForwardContext =
   /**
-   * Batch statistics; parameters take part; each quantizer's own training gradient. Dropout draws from (seed, step), the
-   * number of training steps made before.
+   * Batch statistics; parameters take part; each quantizer's own training gradient. Dropout and stochastic rounding draw from
+   * (seed, step), the number of training steps made before.
    */
-  | { readonly mode: 'train'; readonly seed: number; readonly step: number }
-  /** Running statistics; parameters are constants; the attacker's gradient mode. */
+  | {
+      readonly mode: 'train';
+      readonly seed: number;
+      readonly step: number;
+      /** Of the products of quantized operands; `float` unless given. */
+      readonly gradientArithmetic?: GradientArithmetic | undefined;
+    }
+  /**
+   * Running statistics; parameters are constants; the attacker's gradient mode. Stochastic rounding draws from `step`, the
+   * number of gradients taken before; 0 unless given.
+   */
   | {
       readonly mode: 'evaluate';
       readonly gradientMode: GradientMode;
+      /** Products of f32 sum in the order of the deployed network, so that both give the same logits. */
+      readonly ordered: boolean;
+      readonly step?: number | undefined;
       /** Told the exact sums of each layer that computes on integers, by its name. */
       readonly onIntegers?: (layer: string, sums: Tensor) => void;
     };
+
+/** First Philox stream of stochastic rounding; each layer takes two. */
+const ROUNDING_STREAM = 0x4000_0000;
+
+/** How the layer of an index sums its gradients. */
+export function gradientDraw(context: ForwardContext, index: number): GradientDraw {
+  const stream = ROUNDING_STREAM + 2 * index;
+  return context.mode === 'train'
+    ? {
+        arithmetic: context.gradientArithmetic ?? 'float',
+        seed: context.seed,
+        stream,
+        step: context.step,
+      }
+    : { arithmetic: context.gradientMode.arithmetic, seed: 0, stream, step: context.step ?? 0 };
+}
 
 /** A trainable f32 tensor. `variable` is the leaf of the training tape. */
 export interface Parameter {

@@ -1,9 +1,10 @@
 import { HardbitError } from '../errors.js';
+import type { SignSurrogate } from '../ops/batch-norm.js';
 import { discretize } from '../ops/discretize.js';
 import { dropout } from '../ops/dropout.js';
 import { add, hardtanh, relu, reshape } from '../ops/elementwise.js';
 import { averagePool2d, maxPool2d, type Pool2dGeometry } from '../ops/pool.js';
-import { reshapeSigns } from '../ops/sign.js';
+import { reshapeSigns, type SignGradient } from '../ops/sign.js';
 import type { Tape, Variable } from '../ops/tape.js';
 import { scope } from '../tensor/scope.js';
 import { BatchNorm } from './batch-norm.js';
@@ -16,6 +17,7 @@ import {
   type Parameter,
   type SpecOf,
   toReal,
+  withReal,
 } from './layer.js';
 import { Conv2d, Dense } from './products.js';
 import { type ActivationQuantizer, requireActivationQuantizer } from './quantizers.js';
@@ -73,7 +75,7 @@ class RealFunction extends Stateless {
   }
 
   forward(tape: Tape, x: Activation): Activation {
-    return { kind: 'real', variable: this.apply(tape, toReal(tape, x)) };
+    return { kind: 'real', variable: withReal(tape, x, (real) => this.apply(tape, real)) };
   }
 }
 
@@ -85,7 +87,8 @@ class MaxPool extends Stateless {
 
   forward(tape: Tape, x: Activation): Activation {
     if (x.kind === 'codes') {
-      return { kind: 'real', variable: maxPool2d(tape, toReal(tape, x), windowOf(this.spec)) };
+      const pooled = withReal(tape, x, (real) => maxPool2d(tape, real, windowOf(this.spec)));
+      return { kind: 'real', variable: pooled };
     }
     return { ...x, variable: maxPool2d(tape, x.variable, windowOf(this.spec)) };
   }
@@ -107,7 +110,8 @@ class Dropout extends Stateless {
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
     if (context.mode === 'evaluate') return x;
     const draw = { seed: context.seed, stream: DROPOUT_STREAM + this.index, step: context.step };
-    return { kind: 'real', variable: dropout(tape, toReal(tape, x), this.spec.rate, draw) };
+    const dropped = withReal(tape, x, (real) => dropout(tape, real, this.spec.rate, draw));
+    return { kind: 'real', variable: dropped };
   }
 }
 
@@ -121,7 +125,21 @@ class Quantize extends Stateless {
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
-    const { trainingGradient, gradients, kind, precision } = this.#quantizer;
+    const { kind, precision } = this.#quantizer;
+    const gradient = this.#gradient(context);
+    const y = withReal(tape, x, (real) => this.#quantizer.forward(tape, real, gradient));
+    return kind === 'signs' ? { kind, variable: y } : { kind, variable: y, bits: precision };
+  }
+
+  /** The surrogate of a sign that can be computed together with the batch norm before it; null for any other quantizer. */
+  fusedSign(context: ForwardContext): SignSurrogate | null {
+    if (this.#quantizer.kind !== 'signs') return null;
+    const gradient = this.#gradient(context);
+    return gradient === 'exact' ? null : gradient;
+  }
+
+  #gradient(context: ForwardContext): SignGradient {
+    const { trainingGradient, gradients } = this.#quantizer;
     const gradient = context.mode === 'train' ? trainingGradient : context.gradientMode.sign;
     if (gradient !== 'exact' && !gradients.includes(gradient)) {
       throw new HardbitError(
@@ -129,8 +147,7 @@ class Quantize extends Stateless {
         `Layer '${this.spec.name}' quantizes by '${this.#quantizer.name}', which has no '${gradient}' gradient; choose one of ${[...gradients, 'exact'].join(', ')}.`,
       );
     }
-    const y = this.#quantizer.forward(tape, toReal(tape, x), gradient);
-    return kind === 'signs' ? { kind, variable: y } : { kind, variable: y, bits: precision };
+    return gradient;
   }
 }
 
@@ -163,7 +180,9 @@ class Residual implements Layer {
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
     const body = forwardLayers(this.#body, tape, x, context);
     const shortcut = forwardLayers(this.#shortcut, tape, x, context);
-    return { kind: 'real', variable: add(tape, toReal(tape, body), toReal(tape, shortcut)) };
+    const sum = withReal(tape, body, (a) => withReal(tape, shortcut, (b) => add(tape, a, b)));
+    for (const { variable } of [body, shortcut]) if (variable !== x.variable) tape.release(variable);
+    return { kind: 'real', variable: sum };
   }
 
   invalidate(): void {
@@ -184,9 +203,22 @@ function countLayers(specs: readonly LayerSpec[]): number {
   );
 }
 
+/** The next layer on an activation, or the next two where they are a batch norm and a sign: one op, nothing in between. */
+function forwardNext(
+  [layer, behind]: readonly [Layer, Layer | undefined],
+  tape: Tape,
+  x: Activation,
+  context: ForwardContext,
+): readonly [Activation, number] {
+  const sign = layer instanceof BatchNorm && behind instanceof Quantize ? behind.fusedSign(context) : null;
+  return sign === null
+    ? [layer.forward(tape, x, context), 1]
+    : [(layer as BatchNorm).forwardSigns(tape, x, context, sign), 2];
+}
+
 /**
- * The layers applied in sequence. Where no gradient is wanted, nothing is saved, and each value is freed as soon as the next layer
- * has read it; `x` stays.
+ * The layers applied in sequence. Each value is freed as soon as the next layer has read it, unless it is saved for the backward
+ * pass; `x` stays. Where no gradient is wanted, nothing is saved.
  */
 export function forwardLayers(
   layers: readonly Layer[],
@@ -194,15 +226,18 @@ export function forwardLayers(
   x: Activation,
   context: ForwardContext,
 ): Activation {
-  if (context.mode === 'train' || x.variable.requiresGradient) {
-    return layers.reduce((activation, layer) => layer.forward(tape, activation, context), x);
+  const differentiated = context.mode === 'train' || x.variable.requiresGradient;
+  let activation = x;
+  for (let i = 0; i < layers.length; ) {
+    const pair = [layers[i] as Layer, layers[i + 1]] as const;
+    const forward = () => forwardNext(pair, tape, activation, context);
+    const [next, count] = differentiated ? forward() : scope(forward);
+    const { variable } = activation;
+    if (variable.value !== x.variable.value && variable.value !== next.variable.value) tape.release(variable);
+    activation = next;
+    i += count;
   }
-  return layers.reduce((activation, layer) => {
-    const next = scope(() => layer.forward(tape, activation, context));
-    const { value } = activation.variable;
-    if (value !== x.variable.value && value !== next.variable.value) value.dispose();
-    return next;
-  }, x);
+  return activation;
 }
 
 /**

@@ -2,10 +2,12 @@ import { HardbitError } from '../errors.js';
 import { countInvalidPixels } from '../ops/attack-step.js';
 import { argmax, softmaxCrossEntropy } from '../ops/cross-entropy.js';
 import { discretize } from '../ops/discretize.js';
+import { type GradientArithmetic, requireGradientArithmetic } from '../ops/gradient-arithmetic.js';
 import type { SignGradient } from '../ops/sign.js';
 import { Tape, type Variable, variable } from '../ops/tape.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
+import { deploymentOf } from './deployment.js';
 import {
   type Activation,
   type ForwardContext,
@@ -21,11 +23,23 @@ import { createLayers, forwardLayers } from './layers.js';
 import { requireActivationQuantizer } from './quantizers.js';
 import { layerShapes } from './shapes.js';
 
+export {
+  type GradientArithmetic,
+  gradientArithmetics,
+  requireGradientArithmetic,
+} from '../ops/gradient-arithmetic.js';
 export type { GradientMode, LayerSpec, ModelSpec, Pair, Parameter, Sides } from './layer.js';
 export { type LayerShape, layerShapes } from './shapes.js';
 
-/** Straight through the discretizer, and through quantized activations where they are not clipped: the modes the networks are trained with. */
-export const defaultGradientMode: GradientMode = { discretizer: 'identity', sign: 'clipped' };
+/**
+ * Straight through the discretizer, and through quantized activations where they are not clipped: the modes the networks are
+ * trained with. Exact sums.
+ */
+export const defaultGradientMode: GradientMode = {
+  discretizer: 'identity',
+  sign: 'clipped',
+  arithmetic: 'float',
+};
 
 /** Logits, and gradients of functions of them with respect to pixels: all an attack sees. */
 export interface ModelAttackable {
@@ -52,6 +66,8 @@ function quantizersOf(specs: readonly LayerSpec[]): readonly string[] {
  */
 export class Model {
   readonly layers: readonly Layer[];
+  /** It can be deployed and has products of f32: evaluation computes them as the deployed network does. */
+  readonly #ordered: boolean;
 
   /**
    * @param seed fixes the initial weights; integer in [0, 2^53)
@@ -63,6 +79,7 @@ export class Model {
   ) {
     layerShapes(spec);
     this.layers = createLayers(spec.layers, seed);
+    this.#ordered = deploymentOf(spec).layers?.some(({ binary }) => !binary) ?? false;
   }
 
   get inputShape(): readonly [number, number, number] {
@@ -150,6 +167,7 @@ export class Model {
         this.forward(new Tape(), variable(images, false), {
           mode: 'evaluate',
           gradientMode: defaultGradientMode,
+          ordered: this.#ordered,
         }).value,
     );
   }
@@ -171,13 +189,18 @@ export class Model {
    * Forward and backward pass in training mode on the mean cross-entropy of a batch: images f32 [B, H, W, C], labels
    * i32 [B], B ≥ 2. Updates the running statistics; the caller owns the tensors.
    *
-   * @param draw where dropout draws from: a seed in [0, 2^53), and the number of training steps made before
+   * @param draw where dropout and stochastic rounding draw from: a seed in [0, 2^53), and the number of training steps made
+   * before; and the arithmetic of the gradients, `float` unless given
    * @returns logits f32 [B, classes], losses f32 [B], and the gradients in the order of `parameters`
    */
   trainingGradients(
     images: Tensor,
     labels: Tensor,
-    draw: { readonly seed: number; readonly step: number },
+    draw: {
+      readonly seed: number;
+      readonly step: number;
+      readonly gradientArithmetic?: GradientArithmetic | undefined;
+    },
   ): { readonly logits: Tensor; readonly losses: Tensor; readonly gradients: Tensor[] } {
     return scope(() => {
       const tape = new Tape();
@@ -193,9 +216,11 @@ export class Model {
   }
 
   /**
-   * The network in evaluation mode as an attack sees it, differentiated by `mode`.
+   * The network in evaluation mode as an attack sees it, differentiated by `mode`. Stochastic rounding (`arithmetic: 'int8'`)
+   * draws anew at each gradient, by how many this object has taken: equal sequences of calls give equal gradients.
    *
-   * @throws ERR_HARDBIT_UNSUPPORTED for a surrogate that not all its quantized activations have.
+   * @throws ERR_HARDBIT_UNSUPPORTED for a surrogate that not all its quantized activations have, or an arithmetic that this CPU
+   * lacks.
    */
   attackable(mode: Partial<GradientMode> = {}): ModelAttackable {
     const gradientMode: GradientMode = { ...defaultGradientMode, ...mode };
@@ -207,7 +232,8 @@ export class Model {
         `Not all activation quantizers of model '${this.spec.model}' have a '${sign}' gradient; choose one of ${[...possible, 'exact'].join(', ')}.`,
       );
     }
-    const context: ForwardContext = { mode: 'evaluate', gradientMode };
+    requireGradientArithmetic(gradientMode.arithmetic);
+    let taken = 0;
     return {
       inputShape: this.inputShape,
       classes: this.classes,
@@ -216,7 +242,12 @@ export class Model {
         scope(() => {
           const tape = new Tape();
           const x = variable(images);
-          const logits = this.forward(tape, x, context);
+          const logits = this.forward(tape, x, {
+            mode: 'evaluate',
+            gradientMode,
+            ordered: this.#ordered,
+            step: taken++,
+          });
           const [gradient] = tape.backward(logits, cotangent(logits.value), [x]);
           return { logits: logits.value, gradient: gradient as Tensor };
         }),
@@ -233,6 +264,7 @@ export class Model {
       this.forward(new Tape(), variable(images, false), {
         mode: 'evaluate',
         gradientMode: defaultGradientMode,
+        ordered: this.#ordered,
         onIntegers: (layer, sums) => found.set(layer, Int32Array.from(sums.read() as Int32Array)),
       });
       return found;

@@ -1,16 +1,17 @@
 import { HardbitError } from '../errors.js';
 import { binaryConv2d, conv2d } from '../ops/conv2d.js';
-import { binaryDense, dense } from '../ops/dense.js';
+import { binaryDense, dense, type SummationOrder } from '../ops/dense.js';
 import { productScale, type QuantizedWeights, scaleProduct } from '../ops/quantized-weights.js';
 import type { Tape, Variable } from '../ops/tape.js';
 import {
   type Activation,
   type ForwardContext,
+  gradientDraw,
   type Layer,
   type NamedTensor,
   type Parameter,
   type SpecOf,
-  toReal,
+  withReal,
 } from './layer.js';
 import { filled, plainParameter, use, Weight } from './weight.js';
 
@@ -23,9 +24,10 @@ function integerBits(x: Activation): number | null | undefined {
 /** The exact sums of a product with quantized weights: integers with one scale, or reals where each channel has its own. */
 function scaled(tape: Tape, sums: Variable, inputBits: number | null, weights: QuantizedWeights): Activation {
   const scale = productScale(inputBits, weights.scale);
-  return typeof scale === 'number'
-    ? { kind: 'integers', variable: sums, scale }
-    : { kind: 'real', variable: scaleProduct(tape, sums, scale) };
+  if (typeof scale === 'number') return { kind: 'integers', variable: sums, scale };
+  const real = scaleProduct(tape, sums, scale);
+  tape.release(sums);
+  return { kind: 'real', variable: real };
 }
 
 /** What a dense and a convolutional layer share: weights, and a bias where they are f32. */
@@ -39,15 +41,20 @@ abstract class Product implements Layer {
     readonly spec: SpecOf<'dense'> | SpecOf<'conv2d'>,
     shape: readonly number[],
     seed: number,
-    stream: number,
+    readonly index: number,
   ) {
-    this.weight = new Weight(`${spec.name}.weight`, shape, spec.weightQuantizer, seed, stream);
+    this.weight = new Weight(`${spec.name}.weight`, shape, spec.weightQuantizer, seed, index);
     this.#bias = spec.bias ? plainParameter(`${spec.name}.bias`, filled(spec.outputs, 0)) : null;
     this.parameters = this.#bias === null ? [this.weight.parameter] : [this.weight.parameter, this.#bias];
   }
 
   protected bias(context: ForwardContext): Variable | null {
     return this.#bias === null ? null : use(this.#bias, context);
+  }
+
+  /** How sums of products of f32 are rounded: in evaluation as the deployed network does it, where there is one. */
+  protected order(context: ForwardContext): SummationOrder {
+    return context.mode === 'evaluate' && context.ordered ? 'fixed' : 'free';
   }
 
   abstract forward(tape: Tape, x: Activation, context: ForwardContext): Activation;
@@ -67,18 +74,21 @@ abstract class Product implements Layer {
  * to the next layer where it is one number; any other combination computes in f32.
  */
 export class Dense extends Product {
-  constructor(spec: SpecOf<'dense'>, seed: number, stream: number) {
-    super(spec, [spec.outputs, spec.inputs], seed, stream);
+  constructor(spec: SpecOf<'dense'>, seed: number, index: number) {
+    super(spec, [spec.outputs, spec.inputs], seed, index);
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
     const inputBits = integerBits(x);
     if (this.weight.quantizer === null || inputBits === undefined) {
       const weight = this.weight.real(tape, context);
-      return { kind: 'real', variable: dense(tape, toReal(tape, x), weight, this.bias(context)) };
+      const y = withReal(tape, x, (real) =>
+        dense(tape, real, weight, this.bias(context), this.order(context)),
+      );
+      return { kind: 'real', variable: y };
     }
     const operand = this.weight.quantized(tape, context);
-    const sums = binaryDense(tape, x.variable, inputBits, operand);
+    const sums = binaryDense(tape, x.variable, inputBits, operand, gradientDraw(context, this.index));
     if (context.mode === 'evaluate') context.onIntegers?.(this.spec.name, sums.value);
     return scaled(tape, sums, inputBits, operand.weights);
   }
@@ -88,8 +98,8 @@ export class Dense extends Product {
 export class Conv2d extends Product {
   readonly #geometry: SpecOf<'conv2d'>;
 
-  constructor(spec: SpecOf<'conv2d'>, seed: number, stream: number) {
-    super(spec, [spec.outputs, ...spec.kernel, spec.inputs / spec.groups], seed, stream);
+  constructor(spec: SpecOf<'conv2d'>, seed: number, index: number) {
+    super(spec, [spec.outputs, ...spec.kernel, spec.inputs / spec.groups], seed, index);
     this.#geometry = spec;
   }
 
@@ -105,10 +115,15 @@ export class Conv2d extends Product {
         );
       }
       const weight = this.weight.real(tape, context);
-      return { kind: 'real', variable: conv2d(tape, toReal(tape, x), weight, this.bias(context), window) };
+      const y = withReal(tape, x, (real) =>
+        conv2d(tape, real, weight, this.bias(context), window, this.order(context)),
+      );
+      return { kind: 'real', variable: y };
     }
     const operand = this.weight.quantized(tape, context);
-    const sums = binaryConv2d(tape, x.variable, inputBits, operand, { ...window, kernel, paddingValue });
+    const geometry = { ...window, kernel, paddingValue };
+    const draw = gradientDraw(context, this.index);
+    const sums = binaryConv2d(tape, x.variable, inputBits, operand, geometry, draw);
     if (context.mode === 'evaluate') context.onIntegers?.(this.spec.name, sums.value);
     return scaled(tape, sums, inputBits, operand.weights);
   }

@@ -78,7 +78,10 @@ export class Weight {
   real(tape: Tape, context: ForwardContext): Variable {
     if (this.quantizer === null) return use(this.parameter, context);
     if (context.mode === 'train') {
-      return reshape(tape, quantizedValues(tape, this.quantized(tape, context)), this.#shape);
+      const values = quantizedValues(tape, this.quantized(tape, context));
+      const shaped = reshape(tape, values, this.#shape);
+      tape.release(values);
+      return shaped;
     }
     if (this.#values === null) {
       const { weights } = this.quantized(tape, context);

@@ -1,6 +1,8 @@
-import { native } from '../native.js';
+import { native, type SignSurrogate } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { Tape, Variable } from './tape.js';
+
+export type { SignSurrogate } from '../native.js';
 
 export interface BatchNormState {
   /** f32 [C], updated in place while training. */
@@ -10,18 +12,6 @@ export interface BatchNormState {
   /** Weight of the newest batch. */
   readonly momentum: number;
   readonly epsilon: number;
-}
-
-/** […, C] → [rows, C]; shares memory. */
-function asRows(x: Tensor): Tensor {
-  const channels = x.shape.at(-1) ?? 1;
-  const rows = x.shape.slice(0, -1).reduce((product, size) => product * size, 1);
-  return x.shape.length === 2 ? x : x.reshape([rows, channels]);
-}
-
-/** [rows, C] → the shape of `x`; shares memory. */
-function like(y: Tensor, x: Tensor): Tensor {
-  return x.shape.length === 2 ? y : y.reshape(x.shape);
 }
 
 /**
@@ -39,9 +29,8 @@ export function batchNormTrain(
   beta: Variable,
   state: BatchNormState,
 ): Variable {
-  const rows = asRows(x.value);
   const result = native().batchNormTrain(
-    rows.handle,
+    x.value.handle,
     scale,
     gamma.value.handle,
     beta.value.handle,
@@ -52,26 +41,23 @@ export function batchNormTrain(
   );
   const mean = new Tensor(result.mean);
   const inverseDeviation = new Tensor(result.inverseDeviation);
-  return tape.record([x, gamma, beta], like(new Tensor(result.y), x.value), (dy) => {
-    const gradients = native().batchNormBackward(
-      asRows(dy).handle,
-      rows.handle,
+  const saved = [x.value, mean, inverseDeviation];
+  return tape.record([x, gamma, beta], new Tensor(result.y), saved, (dy) => {
+    const { dx, dGamma, dBeta } = native().batchNormBackward(
+      dy.handle,
+      x.value.handle,
       scale,
       gamma.value.handle,
       mean.handle,
       inverseDeviation.handle,
     );
-    return [
-      like(new Tensor(gradients.dx), x.value),
-      new Tensor(gradients.dGamma),
-      new Tensor(gradients.dBeta),
-    ];
+    return [new Tensor(dx), new Tensor(dGamma), new Tensor(dBeta)];
   });
 }
 
 /**
  * Batch normalization with the running statistics: y = fl(fl(fl(z − mean)·fl(gamma/sqrt(variance + epsilon))) + beta),
- * the one fp32 function that deployment folds into thresholds. The gradient is with respect to z alone.
+ * the one fp32 function that deployment folds into thresholds. The gradient is with respect to z alone. Saves nothing.
  */
 export function batchNormEval(
   tape: Tape,
@@ -82,7 +68,7 @@ export function batchNormEval(
   state: BatchNormState,
 ): Variable {
   const y = native().batchNormEval(
-    asRows(x.value).handle,
+    x.value.handle,
     scale,
     gamma.handle,
     beta.handle,
@@ -90,13 +76,100 @@ export function batchNormEval(
     state.runningVariance.handle,
     state.epsilon,
   );
-  return tape.record([x], like(new Tensor(y), x.value), (dy) => {
-    const dx = native().batchNormEvalBackward(
-      asRows(dy).handle,
-      gamma.handle,
-      state.runningVariance.handle,
-      state.epsilon,
+  return tape.record([x], new Tensor(y), [], (dy) => [
+    new Tensor(
+      native().batchNormEvalBackward(dy.handle, gamma.handle, state.runningVariance.handle, state.epsilon),
+    ),
+  ]);
+}
+
+/**
+ * `sign` of `batchNormTrain`, bits […, C], without y in between: the same bits, and the same gradients, as the one after the
+ * other. Saves x, the mean and the inverse deviation, and for `clipped` one mask bit an element; `approx` and `swish`
+ * compute y again.
+ *
+ * @throws as batchNormTrain
+ */
+export function batchNormSignTrain(
+  tape: Tape,
+  x: Variable,
+  scale: number,
+  gamma: Variable,
+  beta: Variable,
+  state: BatchNormState,
+  gradient: SignSurrogate,
+): Variable {
+  const result = native().batchNormSignTrain(
+    x.value.handle,
+    scale,
+    gamma.value.handle,
+    beta.value.handle,
+    state.runningMean.handle,
+    state.runningVariance.handle,
+    state.momentum,
+    state.epsilon,
+    gradient === 'clipped',
+  );
+  const mean = new Tensor(result.mean);
+  const inverseDeviation = new Tensor(result.inverseDeviation);
+  const mask = result.mask === null ? null : new Tensor(result.mask);
+  const saved = [x.value, mean, inverseDeviation, ...(mask === null ? [] : [mask])];
+  return tape.record([x, gamma, beta], new Tensor(result.signs), saved, (dy) => {
+    const { dx, dGamma, dBeta } = native().batchNormSignBackward(
+      dy.handle,
+      x.value.handle,
+      scale,
+      gamma.value.handle,
+      beta.value.handle,
+      mean.handle,
+      inverseDeviation.handle,
+      gradient,
+      mask?.handle ?? null,
     );
-    return [like(new Tensor(dx), x.value)];
+    return [new Tensor(dx), new Tensor(dGamma), new Tensor(dBeta)];
   });
+}
+
+/**
+ * `sign` of `batchNormEval`, bits […, C], without y in between, as `batchNormSignTrain`. The gradient is with respect to z
+ * alone. Saves for `clipped` one mask bit an element, for `approx` and `swish` x, for `identity` nothing.
+ */
+export function batchNormSignEval(
+  tape: Tape,
+  x: Variable,
+  scale: number,
+  gamma: Tensor,
+  beta: Tensor,
+  state: BatchNormState,
+  gradient: SignSurrogate,
+): Variable {
+  const result = native().batchNormSignEval(
+    x.value.handle,
+    scale,
+    gamma.handle,
+    beta.handle,
+    state.runningMean.handle,
+    state.runningVariance.handle,
+    state.epsilon,
+    gradient === 'clipped' && x.requiresGradient,
+  );
+  const mask = result.mask === null ? null : new Tensor(result.mask);
+  const again = gradient === 'approx' || gradient === 'swish' ? x.value : null;
+  const saved = [mask, again].filter((tensor) => tensor !== null);
+  return tape.record([x], new Tensor(result.signs), saved, (dy) => [
+    new Tensor(
+      native().batchNormSignEvalBackward(
+        dy.handle,
+        again?.handle ?? null,
+        scale,
+        gamma.handle,
+        beta.handle,
+        state.runningMean.handle,
+        state.runningVariance.handle,
+        state.epsilon,
+        gradient,
+        mask?.handle ?? null,
+      ),
+    ),
+  ]);
 }

@@ -1,7 +1,8 @@
 import { type Conv2dGeometry, native, type PaddingValue } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
-import { inputValues } from './discretize.js';
-import { combinePlanes, outputChannels, type QuantizedOperand, weightValues } from './quantized-weights.js';
+import type { SummationOrder } from './dense.js';
+import { floatGradients, type GradientDraw, gradientOptions } from './gradient-arithmetic.js';
+import { combinePlanes, outputChannels, type QuantizedOperand } from './quantized-weights.js';
 import type { Tape, Variable } from './tape.js';
 
 export type { Conv2dGeometry, PaddingValue } from '../native.js';
@@ -13,7 +14,8 @@ function sizeOf(x: Tensor): readonly [number, number] {
 
 /**
  * Cross-correlation in fp32, padded with zeros: x [N, H, W, C], weight [M, KH, KW, C/groups], bias [M] or null →
- * [N, OH, OW, M]. Saves x and the weights.
+ * [N, OH, OW, M]. Saves x and the weights, each where the
+ * other one is differentiated.
  *
  * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_ARGUMENT where weights or geometry do not fit x.
  */
@@ -23,21 +25,23 @@ export function conv2d(
   weight: Variable,
   bias: Variable | null,
   geometry: Conv2dGeometry,
+  order: SummationOrder = 'free',
 ): Variable {
   const core = native();
+  const forward = order === 'fixed' ? core.orderedConv2dForward : core.conv2dForward;
   const y = new Tensor(
-    core.conv2dForward(
-      x.value.handle,
-      weight.value.handle,
-      bias === null ? null : bias.value.handle,
-      geometry,
-    ),
+    forward(x.value.handle, weight.value.handle, bias === null ? null : bias.value.handle, geometry),
   );
+  const size = sizeOf(x.value);
   const [, rows = 1, columns = 1] = weight.value.shape;
   const inputs = bias === null ? [x, weight] : [x, weight, bias];
-  return tape.record(inputs, y, (dy) => [
+  const saved = [
+    ...(x.requiresGradient ? [weight.value] : []),
+    ...(weight.requiresGradient ? [x.value] : []),
+  ];
+  return tape.record(inputs, y, saved, (dy) => [
     x.requiresGradient
-      ? new Tensor(core.conv2dBackwardInput(dy.handle, weight.value.handle, sizeOf(x.value), geometry))
+      ? new Tensor(core.conv2dBackwardInput(dy.handle, weight.value.handle, size, geometry))
       : null,
     weight.requiresGradient
       ? new Tensor(core.conv2dBackwardWeight(dy.handle, x.value.handle, [rows, columns], geometry))
@@ -73,22 +77,15 @@ function groupFilters(operand: QuantizedOperand, groups: number): Tensor {
   return filters;
 }
 
-/** x − 1, in place. */
-function subtractOne(x: Tensor): void {
-  const ones = Tensor.from('f32', x.shape, new Float32Array(x.shape.reduce((a, b) => a * b, 1)).fill(1));
-  native().axpy(x.handle, -1, ones.handle);
-  ones.dispose();
-}
-
-/** gradient[m, …] + sums[m]. */
-function addToRows(gradient: Tensor, sums: Tensor): Tensor {
-  const columns = gradient.shape.slice(1).reduce((a, b) => a * b, 1);
-  const ones = Tensor.from('f32', [columns, 1], new Float32Array(columns).fill(1));
-  const rows = new Tensor(native().denseForward(sums.reshape([sums.rows, 1]).handle, ones.handle, null));
-  native().axpy(gradient.handle, 1, rows.reshape(gradient.shape).handle);
-  ones.dispose();
-  rows.dispose();
-  return gradient;
+/** The integers of the planes […, M] from a convolution with `groupFilters`; it frees `sums` where it makes new ones. */
+function combineGroups(sums: Tensor, coefficients: readonly number[], groups: number): Tensor {
+  if (coefficients.length === 1 && coefficients[0] === 1) return sums;
+  const [n = 0, rows = 0, columns = 0, outputs = 0] = sums.shape;
+  const grouped = sums.reshape([n, rows, columns, groups, outputs / groups]);
+  const combined = combinePlanes(grouped, coefficients);
+  const y = combined.reshape([n, rows, columns, outputs / coefficients.length]);
+  for (const tensor of [sums, grouped, combined]) tensor.dispose();
+  return y;
 }
 
 /** Where a quantized convolution's window goes, and what a padded pixel stands for. */
@@ -103,7 +100,7 @@ export interface BinaryConv2dGeometry extends Conv2dGeometry {
  *
  * x is bits [N, H, W, C] (±1; `inputBits` null) or u8 codes of `inputBits` bits; w is the whole number Σ_p c_p·s_p, its
  * planes [P·M, KH·KW·(C/groups)]. The real pre-activation is `productScale` times the result; gradients are with
- * respect to the real values and computed in fp32, dW passed on by the operand's quantizer. Saves the packed operands only.
+ * respect to the real values, in the arithmetic of `draw`, dW passed on by the operand's quantizer. Saves the packed operands only.
  *
  * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_ARGUMENT where weights or geometry do not fit x.
  */
@@ -113,6 +110,7 @@ export function binaryConv2d(
   inputBits: number | null,
   operand: QuantizedOperand,
   geometry: BinaryConv2dGeometry,
+  draw: GradientDraw = floatGradients,
 ): Variable {
   const core = native();
   const { kernel, paddingValue, stride, dilation, padding, groups } = geometry;
@@ -124,33 +122,35 @@ export function binaryConv2d(
       ? core.binaryConv2d(x.value.handle, filters.handle, kernel, window, paddingValue)
       : core.codesConv2d(x.value.handle, inputBits, filters.handle, kernel, window, paddingValue),
   );
-  const [n = 0, rows = 0, columns = 0] = sums.shape;
-  const channels = outputChannels(weights);
-  const grouped = sums.reshape([n, rows, columns, groups, (sums.shape[3] as number) / groups]);
-  const y = combinePlanes(grouped, weights.coefficients).reshape([n, rows, columns, channels]);
-  return tape.record([x, latent], y, (dy) => {
-    let dx: Tensor | null = null;
-    if (x.requiresGradient) {
-      const values = weightValues(weights);
-      const shaped = values.reshape([
-        channels,
-        ...kernel,
-        (values.shape[1] as number) / (kernel[0] * kernel[1]),
-      ]);
-      dx = new Tensor(core.conv2dBackwardInput(dy.handle, shaped.handle, sizeOf(x.value), window));
-      shaped.dispose();
-      values.dispose();
-    }
+  const y = combineGroups(sums, weights.coefficients, groups);
+  const size = sizeOf(x.value);
+  const saved = latent.requiresGradient ? [x.value, latent.value] : [];
+  const { inputs, weights: ofWeights } = gradientOptions(draw);
+  return tape.record([x, latent], y, saved, (dy) => {
     let dLatent: Tensor | null = null;
     if (latent.requiresGradient) {
-      const real = inputValues(x.value, inputBits);
-      // Padding of 1: y = conv(x − 1, W) padded with zeros, plus Σ_k W[m, k]; so Σ dy[m] is added to dW[m, k].
-      if (paddingValue === 'one') subtractOne(real);
-      const product = new Tensor(core.conv2dBackwardWeight(dy.handle, real.handle, kernel, window));
-      real.dispose();
-      const dWeights = product.reshape(latent.value.shape);
-      dLatent = operand.gradient(paddingValue === 'one' ? addToRows(dWeights, sumPixels(dy)) : dWeights);
+      const dWeights = core.binaryConv2dBackwardWeight(
+        dy.handle,
+        x.value.handle,
+        inputBits,
+        kernel,
+        window,
+        paddingValue,
+        ofWeights,
+      );
+      dLatent = operand.gradient(new Tensor(dWeights));
     }
-    return [dx, dLatent];
+    if (!x.requiresGradient) return [null, dLatent];
+    const dx = core.binaryConv2dBackwardInput(
+      dy.handle,
+      weights.planes.handle,
+      weights.coefficients,
+      typeof weights.scale === 'number' ? weights.scale : weights.scale.handle,
+      size,
+      kernel,
+      window,
+      inputs,
+    );
+    return [new Tensor(dx), dLatent];
   });
 }

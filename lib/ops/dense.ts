@@ -1,20 +1,39 @@
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
-import { inputValues } from './discretize.js';
-import { combinePlanes, type QuantizedOperand, weightValues } from './quantized-weights.js';
+import { floatGradients, type GradientDraw, gradientOptions } from './gradient-arithmetic.js';
+import { combinePlanes, type QuantizedOperand } from './quantized-weights.js';
 import type { Tape, Variable } from './tape.js';
 
 /**
- * y = x·Wᵀ + b in fp32. x [N, K], weight [M, K], bias [M] or null → [N, M]. Saves x and W.
+ * How an f32 sum of products is rounded: `free` as oneDNN likes, `fixed` term by term, the bias last, the same on every CPU and
+ * thread count and in a deployed network.
+ */
+export type SummationOrder = 'free' | 'fixed';
+
+/**
+ * y = x·Wᵀ + b in fp32. x [N, K], weight [M, K], bias [M] or null → [N, M]. Saves x and W, each where
+ * the other one is differentiated.
  *
  * @throws ERR_HARDBIT_SHAPE where the feature counts differ.
  */
-export function dense(tape: Tape, x: Variable, weight: Variable, bias: Variable | null): Variable {
+export function dense(
+  tape: Tape,
+  x: Variable,
+  weight: Variable,
+  bias: Variable | null,
+  order: SummationOrder = 'free',
+): Variable {
+  const core = native();
+  const forward = order === 'fixed' ? core.orderedDenseForward : core.denseForward;
   const y = new Tensor(
-    native().denseForward(x.value.handle, weight.value.handle, bias === null ? null : bias.value.handle),
+    forward(x.value.handle, weight.value.handle, bias === null ? null : bias.value.handle),
   );
   const inputs = bias === null ? [x, weight] : [x, weight, bias];
-  return tape.record(inputs, y, (dy) => [
+  const saved = [
+    ...(x.requiresGradient ? [weight.value] : []),
+    ...(weight.requiresGradient ? [x.value] : []),
+  ];
+  return tape.record(inputs, y, saved, (dy) => [
     x.requiresGradient ? new Tensor(native().denseBackwardInput(dy.handle, weight.value.handle)) : null,
     weight.requiresGradient ? new Tensor(native().denseBackwardWeight(dy.handle, x.value.handle)) : null,
     bias?.requiresGradient ? new Tensor(native().sumRows(dy.handle)) : null,
@@ -26,13 +45,14 @@ export function dense(tape: Tape, x: Variable, weight: Variable, bias: Variable 
  *
  * x is bits [N, K] (±1; `inputBits` null) or u8 codes [N, K] of `inputBits` bits; w is the whole number Σ_p c_p·s_p. The real
  * pre-activation is `productScale` times the result; gradients are with respect to the real values: dX = dY·W,
- * dW = dYᵀ·X, passed on by the operand's quantizer. Saves the packed operands only.
+ * dW = dYᵀ·X, in the arithmetic of `draw`, passed on by the operand's quantizer. Saves the packed operands only.
  */
 export function binaryDense(
   tape: Tape,
   x: Variable,
   inputBits: number | null,
   operand: QuantizedOperand,
+  draw: GradientDraw = floatGradients,
 ): Variable {
   const core = native();
   const { weights, latent } = operand;
@@ -42,19 +62,19 @@ export function binaryDense(
       ? core.binaryMatmul(x.value.handle, planes.handle)
       : core.codesMatmul(x.value.handle, inputBits, planes.handle),
   );
-  return tape.record([x, latent], combinePlanes(sums, coefficients), (dy) => {
-    let dx: Tensor | null = null;
-    if (x.requiresGradient) {
-      const values = weightValues(weights);
-      dx = new Tensor(core.denseBackwardInput(dy.handle, values.handle));
-      values.dispose();
-    }
+  const y = combinePlanes(sums, coefficients);
+  if (y !== sums) sums.dispose();
+  const saved = latent.requiresGradient ? [x.value, latent.value] : [];
+  const { inputs, weights: ofWeights } = gradientOptions(draw);
+  return tape.record([x, latent], y, saved, (dy) => {
     let dLatent: Tensor | null = null;
     if (latent.requiresGradient) {
-      const real = inputValues(x.value, inputBits);
-      dLatent = operand.gradient(new Tensor(core.denseBackwardWeight(dy.handle, real.handle)));
-      real.dispose();
+      const dWeights = core.binaryMatmulBackwardWeight(dy.handle, x.value.handle, inputBits, ofWeights);
+      dLatent = operand.gradient(new Tensor(dWeights));
     }
-    return [dx, dLatent];
+    if (!x.requiresGradient) return [null, dLatent];
+    const scale = typeof weights.scale === 'number' ? weights.scale : weights.scale.handle;
+    const dx = core.binaryMatmulBackwardInput(dy.handle, planes.handle, coefficients, scale, inputs);
+    return [new Tensor(dx), dLatent];
   });
 }

@@ -1,6 +1,5 @@
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
-import { unpackSigns } from './sign.js';
 import type { Tape, Variable } from './tape.js';
 
 /**
@@ -18,15 +17,10 @@ export type DiscretizerGradient = (typeof discretizerGradients)[number];
  */
 export function discretize(tape: Tape, x: Variable, bits: number, gradient: DiscretizerGradient): Variable {
   const codes = new Tensor(native().discretize(x.value.handle, bits));
-  return tape.record([x], codes, (dy) => [gradient === 'identity' ? dy : Tensor.from('f32', x.value.shape)]);
+  return tape.record([x], codes, [], (dy) => [gradient === 'identity' ? dy : Tensor.from('f32', dy.shape)]);
 }
 
 /** u8 codes as f32 fl(code / (2^bits − 1)); the gradient passes unchanged. */
 export function codesToFloat(tape: Tape, codes: Variable, bits: number): Variable {
-  return tape.record([codes], new Tensor(native().codesToFloat(codes.value.handle, bits)), (dy) => [dy]);
-}
-
-/** The real values of packed inputs, f32: ±1 of bits (`inputBits` null), or code/(2^inputBits − 1) of u8 codes. */
-export function inputValues(x: Tensor, inputBits: number | null): Tensor {
-  return inputBits === null ? unpackSigns(x) : new Tensor(native().codesToFloat(x.handle, inputBits));
+  return tape.record([codes], new Tensor(native().codesToFloat(codes.value.handle, bits)), [], (dy) => [dy]);
 }

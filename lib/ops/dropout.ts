@@ -21,7 +21,7 @@ export interface DropoutDraw {
 export function dropout(tape: Tape, x: Variable, rate: number, draw: DropoutDraw): Variable {
   const result = native().dropout(x.value.handle, rate, draw.seed, draw.stream, draw.step);
   const mask = new Tensor(result.mask);
-  return tape.record([x], new Tensor(result.y), (dy) => [
+  return tape.record([x], new Tensor(result.y), [mask], (dy) => [
     new Tensor(native().dropoutBackward(dy.handle, mask.handle, rate)),
   ]);
 }

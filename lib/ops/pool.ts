@@ -20,7 +20,7 @@ export function maxPool2d(tape: Tape, x: Variable, geometry: Pool2dGeometry): Va
   const result = native().maxPool2d(x.value.handle, geometry, x.requiresGradient);
   const index = result.index === null ? null : new Tensor(result.index);
   const size = sizeOf(x.value);
-  return tape.record([x], new Tensor(result.y), (dy) => [
+  return tape.record([x], new Tensor(result.y), index === null ? [] : [index], (dy) => [
     index === null ? null : new Tensor(native().maxPool2dBackward(dy.handle, index.handle, size, geometry)),
   ]);
 }
@@ -32,7 +32,7 @@ export function maxPool2d(tape: Tape, x: Variable, geometry: Pool2dGeometry): Va
  */
 export function averagePool2d(tape: Tape, x: Variable, geometry: Pool2dGeometry): Variable {
   const size = sizeOf(x.value);
-  return tape.record([x], new Tensor(native().avgPool2d(x.value.handle, geometry)), (dy) => [
+  return tape.record([x], new Tensor(native().avgPool2d(x.value.handle, geometry)), [], (dy) => [
     new Tensor(native().avgPool2dBackward(dy.handle, size, geometry)),
   ]);
 }

@@ -1,6 +1,6 @@
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
-import { type SignGradient, surrogateGradient } from './sign.js';
+import { type SignGradient, surrogateGradient, surrogateSaves } from './sign.js';
 import type { Tape, Variable } from './tape.js';
 
 /**
@@ -10,13 +10,17 @@ import type { Tape, Variable } from './tape.js';
 export function heaviside(tape: Tape, x: Variable, gradient: SignGradient): Variable {
   const codes = new Tensor(native().heaviside(x.value.handle));
   if (gradient !== 'clipped') {
-    return tape.record([x], codes, (dy) => [surrogateGradient(dy, x.value, gradient)]);
+    return tape.record([x], codes, surrogateSaves(x, gradient), (dy) => [
+      surrogateGradient(dy, x.value, gradient),
+    ]);
   }
-  if (!x.requiresGradient) return tape.record([x], codes, () => [null]);
+  if (!x.requiresGradient) return tape.record([x], codes, [], () => [null]);
   const { signs, mask } = native().signForward(x.value.handle);
   signs.dispose();
   const saved = new Tensor(mask);
-  return tape.record([x], codes, (dy) => [new Tensor(native().maskBackward(dy.handle, saved.handle))]);
+  return tape.record([x], codes, [saved], (dy) => [
+    new Tensor(native().maskBackward(dy.handle, saved.handle)),
+  ]);
 }
 
 /** The surrogates of a quantizer of several levels: `clipped` is dy·1[0 ≤ x ≤ 1]. */
@@ -30,14 +34,14 @@ export type UnitGradient = Extract<SignGradient, 'clipped' | 'identity' | 'exact
  */
 export function quantizeUnit(tape: Tape, x: Variable, bits: number, gradient: UnitGradient): Variable {
   const codes = new Tensor(native().quantizeUnit(x.value.handle, bits));
-  return tape.record([x], codes, (dy) => {
+  return tape.record([x], codes, gradient === 'clipped' ? [x.value] : [], (dy) => {
     switch (gradient) {
       case 'identity':
         return [dy];
       case 'clipped':
         return [new Tensor(native().unitBackward(dy.handle, x.value.handle))];
       case 'exact':
-        return [Tensor.from('f32', x.value.shape)];
+        return [Tensor.from('f32', dy.shape)];
     }
   });
 }

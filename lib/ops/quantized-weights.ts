@@ -47,7 +47,9 @@ export function weightValues(weights: QuantizedWeights): Tensor {
 
 /** The real values of quantized weights, f32 [M, K], for products with real inputs; the gradient goes to the latent weights. */
 export function quantizedValues(tape: Tape, operand: QuantizedOperand): Variable {
-  return tape.record([operand.latent], weightValues(operand.weights), (dy) => [operand.gradient(dy)]);
+  return tape.record([operand.latent], weightValues(operand.weights), [operand.latent.value], (dy) => [
+    operand.gradient(dy),
+  ]);
 }
 
 /** Σ_p c_p·y[…, p·M + m]: the integers of P planes […, P·M], i16 or i32, as i32 […, M]; for one plane of c = 1 y itself. */
@@ -58,7 +60,9 @@ export function combinePlanes(y: Tensor, coefficients: readonly number[]): Tenso
   const rows = shape.reduce((product, size) => product * size, 1);
   const flat = y.reshape([rows, columns]);
   const sums = new Tensor(native().combinePlanes(flat.handle, coefficients));
-  return sums.reshape([...shape, columns / coefficients.length]);
+  const shaped = sums.reshape([...shape, columns / coefficients.length]);
+  for (const tensor of [flat, sums]) tensor.dispose();
+  return shaped;
 }
 
 /**
@@ -84,5 +88,5 @@ export function scaleProduct(tape: Tape, x: Variable, scale: number | Tensor): V
     typeof scale === 'number'
       ? native().intToFloat(x.value.handle, scale)
       : native().scaleChannels(x.value.handle, scale.handle);
-  return tape.record([x], new Tensor(y), (dy) => [dy]);
+  return tape.record([x], new Tensor(y), [], (dy) => [dy]);
 }

@@ -1,6 +1,5 @@
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
-import { reshape } from './elementwise.js';
 import type { Tape, Variable } from './tape.js';
 
 /**
@@ -27,8 +26,13 @@ export function surrogateGradient(dy: Tensor, x: Tensor, gradient: Exclude<SignG
     case 'swish':
       return new Tensor(native().swishSignBackward(dy.handle, x.handle, SWISH_BETA));
     case 'exact':
-      return Tensor.from('f32', x.shape);
+      return Tensor.from('f32', dy.shape);
   }
+}
+
+/** What `surrogateGradient` reads of x. */
+export function surrogateSaves(x: Variable, gradient: SignGradient): readonly Tensor[] {
+  return gradient === 'approx' || gradient === 'swish' ? [x.value] : [];
 }
 
 /**
@@ -39,33 +43,30 @@ export function sign(tape: Tape, x: Variable, gradient: SignGradient): Variable 
   if (gradient === 'clipped' && x.requiresGradient) {
     const { signs, mask } = native().signForward(x.value.handle);
     const saved = new Tensor(mask);
-    return tape.record([x], new Tensor(signs), (dy) => [
+    return tape.record([x], new Tensor(signs), [saved], (dy) => [
       new Tensor(native().maskBackward(dy.handle, saved.handle)),
     ]);
   }
   const signs = packSigns(x.value);
   // Without a gradient to compute, `clipped` comes here too, and nothing is recorded.
-  return tape.record([x], signs, (dy) => [
+  return tape.record([x], signs, surrogateSaves(x, gradient), (dy) => [
     surrogateGradient(dy, x.value, gradient as Exclude<SignGradient, 'clipped'>),
   ]);
 }
 
 /** bits as f32 of ±1; the gradient passes unchanged. */
 export function signsToFloat(tape: Tape, signs: Variable): Variable {
-  return tape.record([signs], unpackSigns(signs.value), (dy) => [dy]);
+  return tape.record([signs], unpackSigns(signs.value), [], (dy) => [dy]);
 }
 
 /**
- * Signs under another shape, the last dimension included; the gradient is reshaped back. Rows of bits are packed one by one,
- * so a new last dimension goes through f32; the same last dimension shares the memory.
+ * Signs under another shape, the last dimension included; the gradient is reshaped back. Rows of bits are packed one by one:
+ * where that leaves the words as they are, the memory is shared, else the bits are moved.
  */
 export function reshapeSigns(tape: Tape, signs: Variable, shape: readonly number[]): Variable {
   const before = signs.value.shape;
-  if (before.at(-1) === shape.at(-1)) return reshape(tape, signs, shape);
-  const reals = unpackSigns(signs.value);
-  const tight = packSigns(reals.reshape(shape));
-  reals.dispose();
-  return tape.record([signs], tight, (dy) => [dy.reshape(before)]);
+  const reshaped = new Tensor(native().reshapeSigns(signs.value.handle, shape));
+  return tape.record([signs], reshaped, [], (dy) => [dy.reshape(before)]);
 }
 
 /** bits → f32 of ±1; shape unchanged. */

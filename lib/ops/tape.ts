@@ -23,38 +23,76 @@ export type Gradient = (dOutput: Tensor) => readonly (Tensor | null)[];
 interface Entry {
   readonly inputs: readonly Variable[];
   readonly output: Variable;
+  readonly saved: readonly Tensor[];
   readonly gradient: Gradient;
 }
 
 /**
  * Records the ops of one computation in order, and walks them backwards. An explicit object: two computations in
- * one process never meet. What an op saves is held by its gradient function; the enclosing `scope()` frees it.
+ * one process never meet. The enclosing `scope()` owns all tensors; what ops saved for the backward pass is freed sooner,
+ * where the pass has gone by.
  */
 export class Tape {
   readonly #entries: Entry[] = [];
+  /** What the recorded ops made: their outputs, and what they saved beside them. Other tensors belong to somebody else. */
+  readonly #made = new Set<Tensor>();
+  /** How many recorded ops still need a tensor. */
+  readonly #saved = new Map<Tensor, number>();
 
-  /** Adds an op; the output requires a gradient where an input does, and nothing is kept where none does. */
-  record(inputs: readonly Variable[], value: Tensor, gradient: Gradient): Variable {
+  /**
+   * Adds an op; the output requires a gradient where an input does, and nothing is kept where none does.
+   *
+   * @param saved what `gradient` reads of the inputs' and the output's values, and tensors that the op made for it alone
+   */
+  record(inputs: readonly Variable[], value: Tensor, saved: readonly Tensor[], gradient: Gradient): Variable {
     const requiresGradient = inputs.some((input) => input.requiresGradient);
     const output = variable(value, requiresGradient);
-    if (requiresGradient) this.#entries.push({ inputs, output, gradient });
+    const given = new Set(inputs.map((input) => input.value));
+    for (const tensor of [value, ...saved]) if (!given.has(tensor)) this.#made.add(tensor);
+    if (requiresGradient) {
+      this.#entries.push({ inputs, output, saved, gradient });
+      for (const tensor of saved) this.#saved.set(tensor, (this.#saved.get(tensor) ?? 0) + 1);
+    }
     return output;
   }
 
+  /** Frees the value of a variable that no later op reads, unless an op saved it, or somebody else owns it. */
+  release({ value }: Variable): void {
+    if (this.#made.has(value) && !this.#saved.has(value)) value.dispose();
+  }
+
+  /** The op that saved these tensors is done. */
+  #forget(tensors: readonly Tensor[], kept: ReadonlySet<Tensor>): void {
+    for (const tensor of tensors) {
+      const left = (this.#saved.get(tensor) ?? 0) - 1;
+      if (left > 0) {
+        this.#saved.set(tensor, left);
+        continue;
+      }
+      this.#saved.delete(tensor);
+      if (this.#made.has(tensor) && !kept.has(tensor)) tensor.dispose();
+    }
+  }
+
   /**
-   * Gradients of `targets`, given dLoss/dOutput (f32, the shape of `output`). Intermediate gradients are freed on
-   * the way. A tape serves one backward pass.
+   * Gradients of `targets`, given dLoss/dOutput (f32, the shape of `output`). Intermediate gradients, and what the ops saved,
+   * are freed on the way; the values of `output` and `targets` stay. A tape serves one backward pass.
    *
    * @throws ERR_HARDBIT_ARGUMENT where a target did not take part in the computation.
    */
   backward(output: Variable, dOutput: Tensor, targets: readonly Variable[]): Tensor[] {
     const wanted = new Set(targets);
+    const kept = new Set([output, ...targets].map(({ value }) => value));
     const gradients = new Map<Variable, Tensor>([[output, dOutput]]);
     while (this.#entries.length > 0) {
       const entry = this.#entries.pop() as Entry;
       const dEntry = gradients.get(entry.output);
-      if (dEntry === undefined) continue;
+      if (dEntry === undefined) {
+        this.#forget(entry.saved, kept);
+        continue;
+      }
       const dInputs = entry.gradient(dEntry);
+      this.#forget(entry.saved, kept);
       // An op may pass one tensor on to several inputs; each of them gets a handle of its own, to be freed on its own.
       const taken = new Set([dOutput, dEntry]);
       entry.inputs.forEach((input, i) => {

@@ -3,7 +3,7 @@ import { type Dataset, epochOrder, requireDataset } from '../data/dataset.js';
 import { Prefetcher } from '../data/prefetch.js';
 import { HardbitError, isHardbitError, throwIfAborted } from '../errors.js';
 import { sha256 } from '../files.js';
-import type { Model } from '../nn/model.js';
+import { type GradientArithmetic, type Model, requireGradientArithmetic } from '../nn/model.js';
 import { MovingAverage, requireDecay } from '../optim/average.js';
 import { FlipCounter } from '../optim/flips.js';
 import { adam, type OptimizerSpec, takeSigns } from '../optim/optimizer.js';
@@ -41,12 +41,20 @@ export interface FitOptions {
   readonly epochs: number;
   /** Examples a step, at least 2. */
   readonly batchSize: number;
-  /** Fixes the order of the examples, the attacks' draws and what dropout drops; integer in [0, 2^53). */
+  /**
+   * Fixes the order of the examples, the attacks' draws, what dropout drops and how gradients are rounded; integer in
+   * [0, 2^53).
+   */
   readonly seed: number;
   /** Adam with its defaults, unless given. */
   readonly optimizer?: OptimizerSpec | undefined;
   /** Learning rate over the whole training, by name or with settings; 'constant' unless given. */
   readonly schedule?: Schedule | undefined;
+  /**
+   * In what arithmetic the gradients of products of quantized operands are summed: 'float' (exact, unless given), 'bf16' where
+   * the CPU has it, or 'int8' with stochastic rounding. The attacks of adversarial training stay exact.
+   */
+  readonly gradientArithmetic?: GradientArithmetic | undefined;
   readonly adversarial?: AdversarialOptions | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called after every step. */
@@ -133,6 +141,7 @@ interface Plan {
   readonly adversarial: AdversarialTraining | null;
   readonly earlyStopping: EarlyStopping | null;
   readonly averageDecay: number | null;
+  readonly gradientArithmetic: GradientArithmetic;
   /** Of an epoch's order, one a step. */
   readonly ranges: readonly (readonly [number, number])[];
   /** Of everything that decides the result: only equal trainings may continue each other. */
@@ -166,6 +175,7 @@ function planFit(model: Model, data: Dataset, options: FitOptions): Plan {
       ? null
       : resolveEarlyStopping(options.earlyStopping, validation !== undefined);
   const averageDecay = options.average === undefined ? null : requireDecay(options.average.decay);
+  const gradientArithmetic = requireGradientArithmetic(options.gradientArithmetic ?? 'float');
   const ranges = batches(data.size, batchSize);
   const steps = epochs * ranges.length;
   if ('warmUpSteps' in schedule && schedule.warmUpSteps >= steps) {
@@ -190,10 +200,21 @@ function planFit(model: Model, data: Dataset, options: FitOptions): Plan {
         earlyStopping,
         averageDecay,
         flipRatio: options.flipRatio ?? false,
+        // Left out where it is exact, as in checkpoints from before there was a choice.
+        ...(gradientArithmetic === 'float' ? {} : { gradientArithmetic }),
       }),
     ),
   );
-  return { optimizer, schedule, adversarial, earlyStopping, averageDecay, ranges, run };
+  return {
+    optimizer,
+    schedule,
+    adversarial,
+    earlyStopping,
+    averageDecay,
+    gradientArithmetic,
+    ranges,
+    run,
+  };
 }
 
 /** Parameters, latent ones where quantized, and buffers. */
@@ -225,7 +246,7 @@ async function measure(
  * weights, with or without an interruption between.
  *
  * @throws ERR_HARDBIT_ARGUMENT, ERR_HARDBIT_UNKNOWN_NAME, ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS,
- * ERR_HARDBIT_LABELS for options or data that do not fit; ERR_HARDBIT_ABORTED when `signal` fires, after writing the
+ * ERR_HARDBIT_LABELS for options or data that do not fit; ERR_HARDBIT_UNSUPPORTED for gradients in bf16 where the CPU lacks it; ERR_HARDBIT_ABORTED when `signal` fires, after writing the
  * checkpoint where one is asked for; ERR_HARDBIT_RESUME where the checkpoint belongs to another training.
  */
 export async function fit(model: Model, data: Dataset, options: FitOptions): Promise<FitResult> {
@@ -233,7 +254,7 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
   const plan = planFit(model, data, options);
   const { adversarial, earlyStopping, ranges, run } = plan;
   const { checkpoint, epochs, seed, signal, validation } = options;
-  const trainer = new Trainer(model, plan.optimizer, seed);
+  const trainer = new Trainer(model, plan.optimizer, seed, plan.gradientArithmetic);
   const state: TrainingState = {
     model,
     optimizer: trainer.optimizer,

@@ -1,4 +1,4 @@
-import type { Model } from '../nn/model.js';
+import { type GradientArithmetic, type Model, requireGradientArithmetic } from '../nn/model.js';
 import { Optimizer, type OptimizerSpec } from '../optim/optimizer.js';
 import { scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -20,16 +20,21 @@ export function largest(logits: Float32Array, begin: number, end: number): numbe
 /** A model being trained by one optimizer, a batch at a time. */
 export class Trainer {
   readonly optimizer: Optimizer;
+  readonly gradientArithmetic: GradientArithmetic;
 
   /**
-   * @param seed fixes what dropout drops; integer in [0, 2^53)
-   * @throws ERR_HARDBIT_ARGUMENT for `bop` on a network without binary weights
+   * @param seed fixes what dropout drops and how gradients are rounded; integer in [0, 2^53)
+   * @param gradientArithmetic of the products of quantized operands
+   * @throws ERR_HARDBIT_ARGUMENT for `bop` on a network without binary weights; ERR_HARDBIT_UNKNOWN_NAME,
+   * ERR_HARDBIT_UNSUPPORTED for an arithmetic that there is not, or not on this CPU
    */
   constructor(
     readonly model: Model,
     spec: OptimizerSpec,
     readonly seed = 0,
+    gradientArithmetic: GradientArithmetic = 'float',
   ) {
+    this.gradientArithmetic = requireGradientArithmetic(gradientArithmetic);
     this.optimizer = new Optimizer(spec, model.parameters);
     model.invalidate();
   }
@@ -41,9 +46,9 @@ export class Trainer {
    */
   step(images: Tensor, labels: Tensor, rateFactor = 1): StepResult {
     return scope(() => {
-      const { model, seed } = this;
-      const step = this.optimizer.steps;
-      const { logits, losses, gradients } = model.trainingGradients(images, labels, { seed, step });
+      const { model, seed, gradientArithmetic } = this;
+      const draw = { seed, step: this.optimizer.steps, gradientArithmetic };
+      const { logits, losses, gradients } = model.trainingGradients(images, labels, draw);
       this.optimizer.step(gradients, rateFactor);
       model.invalidate();
       let lossSum = 0;
@@ -66,7 +71,11 @@ export class Trainer {
 /** A trainer for training loops of one's own; `fit` is built on it. */
 export function createTrainer(
   model: Model,
-  options: { readonly optimizer: OptimizerSpec; readonly seed?: number | undefined },
+  options: {
+    readonly optimizer: OptimizerSpec;
+    readonly seed?: number | undefined;
+    readonly gradientArithmetic?: GradientArithmetic | undefined;
+  },
 ): Trainer {
-  return new Trainer(model, options.optimizer, options.seed);
+  return new Trainer(model, options.optimizer, options.seed, options.gradientArithmetic);
 }

@@ -1,12 +1,15 @@
 #include "cpu/batch_norm.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <type_traits>
 #include <vector>
 
 #include "cpu/column_sums.h"
+#include "cpu/kernels/table.h"
+#include "cpu/quantize.h"
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
@@ -14,11 +17,95 @@ namespace {
 
 __extension__ using Int128 = __int128;
 
+// Inner loops over the channels of a row. The whole training graph of a binary network streams through them,
+// which is worth wider vectors where the CPU has them. Elementwise and without contraction, so every clone
+// gives the same bits. (Sanitizers cannot instrument the resolver that picks a clone.)
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__)
+#define HARDBIT_CLONES __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define HARDBIT_CLONES
+#endif
+
 template <class T>
-float scaled(T x, float scale) {
+[[gnu::always_inline]] inline float scaled(T x, float scale) {
   if constexpr (std::is_same_v<T, float>) return x;
   return static_cast<float>(x) * scale;
 }
+
+template <class T>
+[[gnu::always_inline]] inline void normalize_loop(const T* x, float scale, const float* mean,
+                                                  const float* factor, const float* beta, float* __restrict y,
+                                                  std::int64_t width) {
+  for (std::int64_t c = 0; c < width; ++c) {
+    y[c] = ops::batch_norm_value(scaled(x[c], scale), mean[c], factor[c], beta[c]);
+  }
+}
+
+/// s[c] += g[c], t[c] += g[c]·(z[c] − mean[c]).
+template <class T>
+[[gnu::always_inline]] inline void add_gradients_loop(const float* g, const T* x, float scale,
+                                                      const float* mean, double* __restrict s,
+                                                      double* __restrict t, std::int64_t width) {
+  for (std::int64_t c = 0; c < width; ++c) {
+    const auto d = static_cast<double>(g[c]);
+    s[c] += d;
+    t[c] += d * static_cast<double>(scaled(x[c], scale) - mean[c]);
+  }
+}
+
+/// s[c] += x[c], squares[c] += x[c]².
+HARDBIT_CLONES void add_squares(const std::int16_t* x, std::int64_t* __restrict s,
+                                std::int64_t* __restrict squares, std::int64_t width) {
+  for (std::int64_t c = 0; c < width; ++c) {
+    s[c] += x[c];
+    squares[c] += std::int32_t{x[c]} * x[c];
+  }
+}
+
+/// What a channel's gradients share: dx = factor·(dy − offset − (z − mean)·slope).
+struct InputGradient {
+  const float* mean;
+  const float* factor;
+  const float* offset;
+  const float* slope;
+};
+
+/// `dx` may be `g`.
+template <class T>
+[[gnu::always_inline]] inline void input_gradient_loop(const float* g, const T* x, float scale,
+                                                       const InputGradient& channel, float* dx,
+                                                       std::int64_t width) {
+  const auto [mean, factor, offset, slope] = channel;
+#pragma GCC ivdep
+  for (std::int64_t c = 0; c < width; ++c) {
+    dx[c] = factor[c] * (g[c] - offset[c] - (scaled(x[c], scale) - mean[c]) * slope[c]);
+  }
+}
+
+/// `y` may be `x`.
+HARDBIT_CLONES void multiply(const float* x, const float* factor, float* y, std::int64_t width) {
+#pragma GCC ivdep
+  for (std::int64_t c = 0; c < width; ++c) y[c] = x[c] * factor[c];
+}
+
+// A template has no clones, so each type of x gets its functions by name.
+#define HARDBIT_ROWS(T)                                                                                     \
+  HARDBIT_CLONES void normalize(const T* x, float scale, const float* mean, const float* factor,            \
+                                const float* beta, float* y, std::int64_t width) {                          \
+    normalize_loop(x, scale, mean, factor, beta, y, width);                                                 \
+  }                                                                                                         \
+  HARDBIT_CLONES void add_gradients(const float* g, const T* x, float scale, const float* mean, double* s,  \
+                                    double* t, std::int64_t width) {                                        \
+    add_gradients_loop(g, x, scale, mean, s, t, width);                                                     \
+  }                                                                                                         \
+  HARDBIT_CLONES void input_gradient(const float* g, const T* x, float scale, const InputGradient& channel, \
+                                     float* dx, std::int64_t width) {                                       \
+    input_gradient_loop(g, x, scale, channel, dx, width);                                                   \
+  }
+HARDBIT_ROWS(float)
+HARDBIT_ROWS(std::int16_t)
+HARDBIT_ROWS(std::int32_t)
+#undef HARDBIT_ROWS
 
 /// Calls f(row) for all rows; a thread gets at least element_grain elements.
 template <class F>
@@ -68,10 +155,7 @@ void integer_statistics(const T* x, float scale, std::int64_t rows, std::int64_t
                                              std::int64_t* const s = tile[0].data();
                                              std::int64_t* const low = tile[1].data();
                                              if constexpr (sum_count == 2) {
-                                               for (std::int64_t c = 0; c < width; ++c) {
-                                                 s[c] += p[c];
-                                                 low[c] += std::int32_t{p[c]} * p[c];
-                                               }
+                                               add_squares(p, s, low, width);
                                              } else {
                                                std::int64_t* const high = tile[2].data();
                                                for (std::int64_t c = 0; c < width; ++c) {
@@ -108,37 +192,122 @@ void statistics(const T* x, float scale, std::int64_t rows, std::int64_t channel
   }
 }
 
+/// What normalizes each channel: y = batch_norm_value(z, mean, factor, beta).
+struct Normalization {
+  const float* mean;
+  const float* factor;
+  const float* beta;
+};
+
 template <class T>
-void apply(const T* x, float scale, const float* mean, const float* factor, const float* beta, float* y,
-           std::int64_t rows, std::int64_t channels) {
+void apply(const T* x, float scale, const Normalization& norm, float* y, std::int64_t rows,
+           std::int64_t channels) {
   each_row(rows, channels, [=](std::int64_t row) {
-    const T* const p = x + row * channels;
-    float* const out = y + row * channels;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      out[c] = ops::batch_norm_value(scaled(p[c], scale), mean[c], factor[c], beta[c]);
+    normalize(x + row * channels, scale, norm.mean, norm.factor, norm.beta, y + row * channels, channels);
+  });
+}
+
+/// The signs of y, and its mask where there is one; only a part of a row of y exists at a time.
+template <class T>
+void apply_signs(const T* x, float scale, const Normalization& norm, const ops::BatchNormSigns& y,
+                 std::int64_t rows, std::int64_t channels) {
+  constexpr std::int64_t part = 1024;  // whole words of bits
+  const BitKernels& kernels = selected_bit_kernels();
+  const std::int64_t row_words = words(channels);
+  auto* const signs = y.signs.data<std::uint64_t>();
+  auto* const mask = y.mask ? y.mask->data<std::uint64_t>() : nullptr;
+  each_row(rows, channels, [=, &kernels](std::int64_t row) {
+    std::array<float, part> values;
+    for (std::int64_t c = 0; c < channels; c += part) {
+      const std::int64_t width = std::min(part, channels - c);
+      const std::int64_t word = row * row_words + c / 64;
+      normalize(x + row * channels + c, scale, norm.mean + c, norm.factor + c, norm.beta + c, values.data(),
+                width);
+      if (mask == nullptr) {
+        kernels.pack_signs(values.data(), 1, width, signs + word);
+      } else {
+        kernels.sign_forward(values.data(), 1, width, signs + word, mask + word);
+      }
     }
   });
 }
 
+/// dL/dy as it is given.
+struct PlainGradient {
+  const float* dy;
+  std::int64_t channels;
+  /// The gradient of the channels [channel, channel + width) of a row; in `room` where it has to be computed.
+  /// `channel` is a multiple of 64.
+  const float* operator()(std::int64_t row, std::int64_t channel, std::int64_t /*width*/,
+                          float* /*room*/) const {
+    return dy + row * channels + channel;
+  }
+};
+
+/// dL/dy from the gradient of y's signs, by the surrogates that need no y.
+struct MaskedGradient {
+  const float* dy;
+  std::int64_t channels;
+  const std::uint64_t* mask;
+  const BitKernels& kernels;
+  const float* operator()(std::int64_t row, std::int64_t channel, std::int64_t width, float* room) const {
+    const std::uint64_t* const bits = mask + row * words(channels) + channel / 64;
+    kernels.mask_backward(dy + row * channels + channel, bits, 1, width, room);
+    return room;
+  }
+};
+
+/// dL/dy from the gradient of y's signs, by the surrogates of y, which is computed again.
 template <class T>
-void backward(const float* dy, const T* x, float scale, const float* gamma, const float* mean,
+struct SurrogateGradient {
+  const float* dy;
+  std::int64_t channels;
+  ops::SignSurrogate surrogate;
+  const T* x;
+  float scale;
+  Normalization norm;
+  const BitKernels& kernels;
+  const float* operator()(std::int64_t row, std::int64_t channel, std::int64_t width, float* room) const {
+    const float* const g = dy + row * channels + channel;
+    normalize(x + row * channels + channel, scale, norm.mean + channel, norm.factor + channel,
+              norm.beta + channel, room, width);
+    if (surrogate == ops::SignSurrogate::approx) {
+      kernels.approx_sign_backward(g, room, width, room);
+    } else {
+      swish_sign_backward(g, room, ops::swish_sign_beta, room, width);
+    }
+    return room;
+  }
+};
+
+/// Calls f(gradient) with the gradient of y that the surrogate makes of dy.
+template <class T, class F>
+void with_gradient(const float* dy, const T* x, float scale, const Normalization& norm, std::int64_t channels,
+                   ops::SignSurrogate surrogate, const Tensor* mask, const F& f) {
+  const BitKernels& kernels = selected_bit_kernels();
+  switch (surrogate) {
+    case ops::SignSurrogate::clipped:
+      return f(MaskedGradient{dy, channels, mask->data<const std::uint64_t>(), kernels});
+    case ops::SignSurrogate::identity:
+      return f(PlainGradient{dy, channels});
+    default:
+      return f(SurrogateGradient<T>{dy, channels, surrogate, x, scale, norm, kernels});
+  }
+}
+
+/// Two passes: sums of the gradient, then dx. `gradient` as PlainGradient.
+template <class T, class G>
+void backward(const G& gradient, const T* x, float scale, const float* gamma, const float* mean,
               const float* inverse_deviation, float* dx, float* dgamma, float* dbeta, std::int64_t rows,
               std::int64_t channels) {
   const auto sums = column_sums<double, 2>(
       rows, channels,
-      [=](std::int64_t row, std::int64_t channel, std::int64_t width, TileSums<double, 2>& tile) {
-        const T* const p = x + row * channels + channel;
-        const float* const g = dy + row * channels + channel;
-        const float* const m = mean + channel;
-        double* const s = tile[0].data();
-        double* const t = tile[1].data();
-        for (std::int64_t c = 0; c < width; ++c) {
-          const auto d = static_cast<double>(g[c]);
-          s[c] += d;
-          t[c] += d * static_cast<double>(scaled(p[c], scale) - m[c]);
-        }
+      [&](std::int64_t row, std::int64_t channel, std::int64_t width, TileSums<double, 2>& tile) {
+        std::array<float, tile_columns> room;
+        const float* const g = gradient(row, channel, width, room.data());
+        add_gradients(g, x + row * channels + channel, scale, mean + channel, tile[0].data(), tile[1].data(),
+                      width);
       });
-  // dx = factor·(dy − mean(dy) − (z − mean)·slope)
   const auto n = static_cast<double>(rows);
   std::vector<float> factor(static_cast<std::size_t>(channels));
   std::vector<float> offset(factor.size());
@@ -152,16 +321,10 @@ void backward(const float* dy, const T* x, float scale, const float* gamma, cons
     offset[i] = static_cast<float>(sums[0][i] / n);
     slope[i] = static_cast<float>(sums[1][i] / n * inverse * inverse);
   }
-  const float* const f = factor.data();
-  const float* const o = offset.data();
-  const float* const k = slope.data();
-  each_row(rows, channels, [=](std::int64_t row) {
-    const T* const p = x + row * channels;
-    const float* const g = dy + row * channels;
+  const InputGradient channel{mean, factor.data(), offset.data(), slope.data()};
+  each_row(rows, channels, [&](std::int64_t row) {
     float* const out = dx + row * channels;
-    for (std::int64_t c = 0; c < channels; ++c) {
-      out[c] = f[c] * (g[c] - o[c] - (scaled(p[c], scale) - mean[c]) * k[c]);
-    }
+    input_gradient(gradient(row, 0, channels, out), x + row * channels, scale, channel, out, channels);
   });
 }
 
@@ -187,11 +350,11 @@ std::vector<float> factors(const Tensor& gamma, const Tensor& variance, float ep
   return factor;
 }
 
-}  // namespace
-
-void batch_norm_train(const Tensor& x, float scale, const Tensor& gamma, const Tensor& beta,
-                      const Tensor& running_mean, const Tensor& running_variance, double momentum,
-                      double epsilon, const ops::BatchNormTrained& out) {
+/// Writes the batch's statistics, updates the running ones, and returns every channel's factor.
+std::vector<float> batch_statistics(const Tensor& x, float scale, const Tensor& gamma,
+                                    const Tensor& running_mean, const Tensor& running_variance,
+                                    double momentum, double epsilon, const Tensor& batch_mean,
+                                    const Tensor& inverse_deviation) {
   const std::int64_t rows = x.rows();
   const std::int64_t channels = x.columns();
   std::vector<double> mean(static_cast<std::size_t>(channels));
@@ -205,23 +368,31 @@ void batch_norm_train(const Tensor& x, float scale, const Tensor& gamma, const T
   };
   for (std::size_t c = 0; c < mean.size(); ++c) {
     const auto inverse = static_cast<float>(1 / std::sqrt(variance[c] + epsilon));
-    out.mean.data<float>()[c] = static_cast<float>(mean[c]);
-    out.inverse_deviation.data<float>()[c] = inverse;
+    batch_mean.data<float>()[c] = static_cast<float>(mean[c]);
+    inverse_deviation.data<float>()[c] = inverse;
     factor[c] = gamma.data<float>()[c] * inverse;
     update(running_mean.data<float>()[c], mean[c]);
     update(running_variance.data<float>()[c], variance[c] * unbiased);
   }
-  with_elements(x, [&](const auto* p) {
-    apply(p, scale, out.mean.data<float>(), factor.data(), beta.data<float>(), out.y.data<float>(), rows,
-          channels);
-  });
+  return factor;
+}
+
+}  // namespace
+
+void batch_norm_train(const Tensor& x, float scale, const Tensor& gamma, const Tensor& beta,
+                      const Tensor& running_mean, const Tensor& running_variance, double momentum,
+                      double epsilon, const ops::BatchNormTrained& out) {
+  const std::vector<float> factor = batch_statistics(x, scale, gamma, running_mean, running_variance,
+                                                     momentum, epsilon, out.mean, out.inverse_deviation);
+  const Normalization norm{out.mean.data<float>(), factor.data(), beta.data<float>()};
+  with_elements(x, [&](const auto* p) { apply(p, scale, norm, out.y.data<float>(), x.rows(), x.columns()); });
 }
 
 void batch_norm_backward(const Tensor& dy, const Tensor& x, float scale, const Tensor& gamma,
                          const Tensor& mean, const Tensor& inverse_deviation,
                          const ops::BatchNormGradients& out) {
   with_elements(x, [&](const auto* p) {
-    backward(dy.data<float>(), p, scale, gamma.data<float>(), mean.data<float>(),
+    backward(PlainGradient{dy.data<float>(), x.columns()}, p, scale, gamma.data<float>(), mean.data<float>(),
              inverse_deviation.data<float>(), out.dx.data<float>(), out.dgamma.data<float>(),
              out.dbeta.data<float>(), x.rows(), x.columns());
   });
@@ -231,10 +402,8 @@ void batch_norm_eval(const Tensor& x, float scale, const Tensor& gamma, const Te
                      const Tensor& running_mean, const Tensor& running_variance, float epsilon,
                      const Tensor& y) {
   const std::vector<float> factor = factors(gamma, running_variance, epsilon);
-  with_elements(x, [&](const auto* p) {
-    apply(p, scale, running_mean.data<float>(), factor.data(), beta.data<float>(), y.data<float>(), x.rows(),
-          x.columns());
-  });
+  const Normalization norm{running_mean.data<float>(), factor.data(), beta.data<float>()};
+  with_elements(x, [&](const auto* p) { apply(p, scale, norm, y.data<float>(), x.rows(), x.columns()); });
 }
 
 void batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Tensor& running_variance,
@@ -242,10 +411,60 @@ void batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Tenso
   const std::vector<float> factor = factors(gamma, running_variance, epsilon);
   const std::int64_t channels = dy.columns();
   each_row(dy.rows(), channels, [&](std::int64_t row) {
-    const float* const g = dy.data<float>() + row * channels;
-    const float* const f = factor.data();
-    float* const out = dx.data<float>() + row * channels;
-    for (std::int64_t c = 0; c < channels; ++c) out[c] = g[c] * f[c];
+    multiply(dy.data<float>() + row * channels, factor.data(), dx.data<float>() + row * channels, channels);
+  });
+}
+
+void batch_norm_sign_train(const Tensor& x, float scale, const Tensor& gamma, const Tensor& beta,
+                           const Tensor& running_mean, const Tensor& running_variance, double momentum,
+                           double epsilon, const ops::BatchNormSignTrained& out) {
+  const std::vector<float> factor = batch_statistics(x, scale, gamma, running_mean, running_variance,
+                                                     momentum, epsilon, out.mean, out.inverse_deviation);
+  const Normalization norm{out.mean.data<float>(), factor.data(), beta.data<float>()};
+  with_elements(x, [&](const auto* p) { apply_signs(p, scale, norm, out.y, x.rows(), x.columns()); });
+}
+
+void batch_norm_sign_backward(const Tensor& dy, const Tensor& x, float scale, const Tensor& gamma,
+                              const Tensor& beta, const Tensor& mean, const Tensor& inverse_deviation,
+                              ops::SignSurrogate surrogate, const Tensor* mask,
+                              const ops::BatchNormGradients& out) {
+  const std::int64_t channels = x.columns();
+  std::vector<float> factor(static_cast<std::size_t>(channels));
+  for (std::size_t c = 0; c < factor.size(); ++c) {
+    factor[c] = gamma.data<float>()[c] * inverse_deviation.data<float>()[c];
+  }
+  const Normalization norm{mean.data<float>(), factor.data(), beta.data<float>()};
+  with_elements(x, [&](const auto* p) {
+    with_gradient(dy.data<float>(), p, scale, norm, channels, surrogate, mask, [&](const auto& gradient) {
+      backward(gradient, p, scale, gamma.data<float>(), mean.data<float>(), inverse_deviation.data<float>(),
+               out.dx.data<float>(), out.dgamma.data<float>(), out.dbeta.data<float>(), x.rows(), channels);
+    });
+  });
+}
+
+void batch_norm_sign_eval(const Tensor& x, float scale, const Tensor& gamma, const Tensor& beta,
+                          const Tensor& running_mean, const Tensor& running_variance, float epsilon,
+                          const ops::BatchNormSigns& y) {
+  const std::vector<float> factor = factors(gamma, running_variance, epsilon);
+  const Normalization norm{running_mean.data<float>(), factor.data(), beta.data<float>()};
+  with_elements(x, [&](const auto* p) { apply_signs(p, scale, norm, y, x.rows(), x.columns()); });
+}
+
+void batch_norm_sign_eval_backward(const Tensor& dy, const Tensor* x, float scale, const Tensor& gamma,
+                                   const Tensor& beta, const Tensor& running_mean,
+                                   const Tensor& running_variance, float epsilon,
+                                   ops::SignSurrogate surrogate, const Tensor* mask, const Tensor& dx) {
+  const std::vector<float> factor = factors(gamma, running_variance, epsilon);
+  const std::int64_t channels = dy.columns();
+  const Normalization norm{running_mean.data<float>(), factor.data(), beta.data<float>()};
+  // Where no x is needed, dy stands in for it and is not read as such.
+  with_elements(x == nullptr ? dy : *x, [&](const auto* p) {
+    with_gradient(dy.data<float>(), p, scale, norm, channels, surrogate, mask, [&](const auto& gradient) {
+      each_row(dy.rows(), channels, [&](std::int64_t row) {
+        float* const out = dx.data<float>() + row * channels;
+        multiply(gradient(row, 0, channels, out), factor.data(), out, channels);
+      });
+    });
   });
 }
 

@@ -14,9 +14,11 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
   add_rows(exports);
   add_elementwise(exports);
   add_bits(exports);
+  add_binary_gradients(exports);
   add_dense(exports);
   add_conv2d(exports);
   add_batch_norm(exports);
+  add_folding(exports);
   add_loss(exports);
   add_optimizers(exports);
   add_attacks(exports);
@@ -24,6 +26,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
   add_quantizers(exports);
   add_random(exports);
   add_readers(exports);
+  add_bench(exports);
 }
 
 NODE_API_ADDON(Addon)

@@ -122,6 +122,11 @@ bool FromJs<bool>::read(const Arguments& arguments, std::size_t i) {
   return arguments[i].As<Napi::Boolean>().Value();
 }
 
+std::string FromJs<std::string>::read(const Arguments& arguments, std::size_t i) {
+  if (!arguments[i].IsString()) arguments.reject(i, "a string");
+  return arguments[i].As<Napi::String>().Utf8Value();
+}
+
 std::vector<double> FromJs<std::vector<double>>::read(const Arguments& arguments, std::size_t i) {
   constexpr const char* expected = "an array of numbers";
   if (!arguments[i].IsArray()) arguments.reject(i, expected);

@@ -86,6 +86,10 @@ template <>
 struct FromJs<bool> {
   static bool read(const Arguments& arguments, std::size_t i);
 };
+template <>
+struct FromJs<std::string> {
+  static std::string read(const Arguments& arguments, std::size_t i);
+};
 /// Any number of numbers.
 template <>
 struct FromJs<std::vector<double>> {
@@ -315,9 +319,11 @@ void add_tensors(Napi::Object exports);
 void add_rows(Napi::Object exports);
 void add_elementwise(Napi::Object exports);
 void add_bits(Napi::Object exports);
+void add_binary_gradients(Napi::Object exports);
 void add_dense(Napi::Object exports);
 void add_conv2d(Napi::Object exports);
 void add_batch_norm(Napi::Object exports);
+void add_folding(Napi::Object exports);
 void add_loss(Napi::Object exports);
 void add_optimizers(Napi::Object exports);
 void add_attacks(Napi::Object exports);
@@ -325,5 +331,6 @@ void add_pooling(Napi::Object exports);
 void add_quantizers(Napi::Object exports);
 void add_random(Napi::Object exports);
 void add_readers(Napi::Object exports);
+void add_bench(Napi::Object exports);
 
 }  // namespace hardbit::node

@@ -21,6 +21,7 @@ struct ToJs<ops::SignForward> {
 void add_bits(Napi::Object exports) {
   add<ops::pack_signs>(exports, "packSigns");
   add<ops::unpack_signs>(exports, "unpackSigns");
+  add<ops::reshape_signs>(exports, "reshapeSigns");
   add<ops::discretize>(exports, "discretize");
   add<ops::codes_to_float>(exports, "codesToFloat");
   add<ops::binary_matmul>(exports, "binaryMatmul");

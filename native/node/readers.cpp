@@ -23,14 +23,6 @@ struct FromJs<std::span<const std::uint8_t>> {
 };
 
 template <>
-struct FromJs<std::string> {
-  static std::string read(const Arguments& arguments, std::size_t i) {
-    if (!arguments[i].IsString()) arguments.reject(i, "a string");
-    return arguments[i].As<Napi::String>().Utf8Value();
-  }
-};
-
-template <>
 struct ToJs<std::vector<std::uint64_t>> {
   static Napi::Value wrap(Napi::Env env, const std::vector<std::uint64_t>& sizes) {
     const auto array = Napi::Array::New(env, sizes.size());

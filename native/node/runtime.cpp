@@ -1,7 +1,8 @@
 #include <algorithm>
 
-#include "cpu/kernels/table.h"
 #include "cpu/onednn.h"
+#include "cpu/product/choice.h"
+#include "cpu/product/plan_cache.h"
 #include "node/binding.h"
 #include "runtime/allocator.h"
 #include "runtime/cpu_features.h"
@@ -13,6 +14,11 @@ namespace {
 struct BuildAndMachine {};
 
 BuildAndMachine info() { return {}; }
+
+void drop_caches() {
+  cpu::forget_plans();
+  empty_cache();
+}
 
 constexpr const char* compiler =
 #if defined(__clang__)
@@ -43,16 +49,28 @@ struct ToJs<BuildAndMachine> {
     for (const Isa isa : available) isas.Set(isas.Length(), name(isa));
 
     const auto kernels = Napi::Array::New(env);
-    for (const cpu::Bgemm& row : cpu::bgemm_kernels()) {
+    const cpu::ProductRows selected = cpu::selected_product_rows();
+    for (const cpu::ProductKernel& row : cpu::product_kernels()) {
       const auto kernel = Napi::Object::New(env);
+      const bool bits = row.operand == cpu::Operand::bits;
       kernel.Set("name", row.name);
+      kernel.Set("operand", bits ? "bits" : "bytes");
       kernel.Set("isa", name(row.isa));
       kernel.Set("mr", row.mr);
       kernel.Set("nr", row.nr);
-      kernel.Set("kr", row.kr);
       kernel.Set("available", std::ranges::find(available, row.isa) != available.end());
-      kernel.Set("selected", std::string(row.name) == cpu::selected_bgemm().name);
+      kernel.Set("selected", &row == (bits ? &selected.bits : &selected.bytes));
       kernels.Set(kernels.Length(), kernel);
+    }
+
+    const auto choices = Napi::Array::New(env);
+    for (const cpu::ChoiceExample& example : cpu::choice_examples(selected)) {
+      const bool bits = example.operand == cpu::Operand::bits;
+      const auto choice = Napi::Object::New(env);
+      choice.Set("layer", example.layer);
+      choice.Set("bits", example.bits);
+      choice.Set("kernel", (bits ? selected.bits : selected.bytes).name);
+      choices.Set(choices.Length(), choice);
     }
 
     const auto cuda = Napi::Object::New(env);
@@ -69,6 +87,7 @@ struct ToJs<BuildAndMachine> {
     object.Set("cpu", cpu_name());
     object.Set("threads", threads());
     object.Set("kernels", kernels);
+    object.Set("kernelChoices", choices);
     object.Set("cuda", cuda);
     return object;
   }
@@ -77,7 +96,7 @@ struct ToJs<BuildAndMachine> {
 void add_runtime(Napi::Object exports) {
   add<info>(exports, "info");
   add<memory_info>(exports, "memory");
-  add<empty_cache>(exports, "emptyCache");
+  add<drop_caches>(exports, "emptyCache");
   add<set_threads>(exports, "setThreads");
 }
 

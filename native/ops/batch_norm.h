@@ -1,5 +1,7 @@
 #pragma once
 #include <cmath>
+#include <cstdint>
+#include <optional>
 
 #include "runtime/tensor.h"
 
@@ -50,5 +52,48 @@ Tensor batch_norm_eval(const Tensor& x, double scale, const Tensor& gamma, const
 /// dy · batch_norm_factor.
 Tensor batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Tensor& running_variance,
                                 double epsilon);
+
+// Batch normalization followed by sign, in one pass: y itself, four bytes an element, is never kept. Equal to
+// the last bit to batch_norm_… followed by sign_forward or pack_signs, and backward to the surrogate's
+// operator followed by batch_norm_…_backward.
+
+/// How the sign of y is differentiated: `clipped` mask_backward, `identity` dy itself, `approx`
+/// approx_sign_backward, `swish` swish_sign_backward with swish_sign_beta. The last two compute y again.
+enum class SignSurrogate : std::uint8_t { clipped, identity, approx, swish };
+
+/// β of the swish surrogate (Darabi et al., arXiv 1812.11800).
+inline constexpr double swish_sign_beta = 5;
+
+struct BatchNormSigns {
+  Tensor signs;                // bits, x's shape
+  std::optional<Tensor> mask;  // bits, 1 where |y| ≤ 1; only where asked for
+};
+
+struct BatchNormSignTrained {
+  BatchNormSigns y;
+  Tensor mean;               // as in BatchNormTrained
+  Tensor inverse_deviation;  // as in BatchNormTrained
+};
+
+BatchNormSignTrained batch_norm_sign_train(const Tensor& x, double scale, const Tensor& gamma,
+                                           const Tensor& beta, const Tensor& running_mean,
+                                           const Tensor& running_variance, double momentum, double epsilon,
+                                           bool with_mask);
+
+/// mask: bits of x's shape for `clipped`, null for the others. beta is read by `approx` and `swish` alone.
+BatchNormGradients batch_norm_sign_backward(const Tensor& dy, const Tensor& x, double scale,
+                                            const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                                            const Tensor& inverse_deviation, SignSurrogate surrogate,
+                                            const Tensor* mask);
+
+BatchNormSigns batch_norm_sign_eval(const Tensor& x, double scale, const Tensor& gamma, const Tensor& beta,
+                                    const Tensor& running_mean, const Tensor& running_variance,
+                                    double epsilon, bool with_mask);
+
+/// x: needed by `approx` and `swish`, null for the others.
+Tensor batch_norm_sign_eval_backward(const Tensor& dy, const Tensor* x, double scale, const Tensor& gamma,
+                                     const Tensor& beta, const Tensor& running_mean,
+                                     const Tensor& running_variance, double epsilon, SignSurrogate surrogate,
+                                     const Tensor* mask);
 
 }  // namespace hardbit::ops

@@ -23,4 +23,24 @@ Tensor unpack_signs(const Tensor& bits) {
   return x;
 }
 
+Tensor reshape_signs(const Tensor& bits, const Shape& shape) {
+  check::dtype("reshapeSigns", "x", bits, DType::bits);
+  const std::int64_t columns = shape.empty() ? 1 : shape.back();
+  if (columns == bits.columns() || (columns % 64 == 0 && bits.columns() % 64 == 0)) {
+    return bits.reshape(shape);
+  }
+  Tensor y = Tensor::empty(DType::bits, shape, bits.device());
+  if (y.count() != bits.count()) {
+    check::fail("ERR_HARDBIT_SHAPE", "reshapeSigns",
+                "x has shape " + to_string(bits.shape()) + ", which cannot become " + to_string(shape) +
+                    "; expected a shape with " + std::to_string(bits.count()) + " elements.");
+  }
+  if (y.count() == 0) return y;
+  dispatch(bits.device(), [&] {
+    cpu::repack_bits(bits.data<std::uint64_t>(), bits.columns(), y.data<std::uint64_t>(), y.rows(),
+                     y.columns());
+  });
+  return y;
+}
+
 }  // namespace hardbit::ops

@@ -7,5 +7,8 @@ namespace hardbit::ops {
 Tensor pack_signs(const Tensor& x);
 /// bits → f32 of ±1.
 Tensor unpack_signs(const Tensor& bits);
+/// The same bits, row-major, under another shape of equal element count: a view where the rows' words stay as
+/// they are, else a copy.
+Tensor reshape_signs(const Tensor& bits, const Shape& shape);
 
 }  // namespace hardbit::ops

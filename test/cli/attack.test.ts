@@ -76,6 +76,33 @@ describe('attack and evaluate', function () {
     expect(existsSync(at('none.npy'))).to.equal(false);
   });
 
+  it('--gradient-arithmetic reduces every mode, and is named beside every figure', async () => {
+    const args = ['attack', ...arrays, '--attack', 'bim', '--epsilon', '0.03', '--steps', '2'];
+    const int8 = [...args, '--out', at('int8.npy'), '--gradient-arithmetic', 'int8'];
+    const all = await hardbit([...int8, '--gradient', 'all']);
+    expect(all.code, all.stderr).to.equal(0);
+    for (const sign of ['clipped', 'identity', 'approx', 'swish']) {
+      expect(all.stdout).to.contain(`sign ${sign}, gradients in int8: 100.0 % clean`);
+    }
+    const one = await hardbit([...int8, '--gradient', 'sign=approx', '--json']);
+    expect((JSON.parse(one.stdout) as { gradientMode: object }).gradientMode).to.deep.equal({
+      discretizer: 'identity',
+      sign: 'approx',
+      arithmetic: 'int8',
+    });
+    const exact = await hardbit([...args, '--out', at('float.npy')]);
+    expect(exact.stdout).to.contain('sign clipped, seed 0').and.not.contain('gradients in');
+    for (const [wrong, code] of [
+      [['--gradient-arithmetic', 'int16'], 'ERR_HARDBIT_UNKNOWN_NAME'],
+      [['--gradient-arithmetic', 'int8', '--gradient', 'arithmetic=bf16'], 'ERR_HARDBIT_ARGUMENT'],
+    ] as const) {
+      const refused = await hardbit([...args, '--out', at('none.npy'), ...wrong]);
+      expect(refused.stderr).to.contain(`[${code}]`);
+    }
+    const evaluated = await hardbit(['evaluate', at('model.safetensors'), '--gradient-arithmetic', 'int8']);
+    expect(evaluated.stderr).to.contain('--gradient-arithmetic has no meaning without --attack');
+  });
+
   it('attack --norm l2 --early-stop stays in the L2 ball', async () => {
     const args = ['attack', ...arrays, '--attack', 'pgd', '--norm', 'l2', '--epsilon', '1.5'];
     const { code, stdout, stderr } = await hardbit([

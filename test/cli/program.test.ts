@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import type { NativeInfo } from '../../lib/tensor/runtime.js';
 import { version } from '../../lib/version.js';
 import { hardbit, hardbitHere } from './helpers.js';
 
@@ -11,10 +12,18 @@ const commands = [
   'attack',
   'predict',
   'summary',
+  'compile',
   'data',
   'data get',
   'data list',
   'report',
+  'bench',
+  'bench kernels',
+  'bench layers',
+  'bench gradients',
+  'bench train',
+  'bench attack',
+  'bench inference',
   'build',
 ];
 
@@ -33,7 +42,7 @@ describe('the command line', function () {
       const { code, stdout } = await hardbitHere(...command.split(' '), '--help');
       expect(code).to.equal(0);
       expect(stdout).to.match(/Examples?:\n {2}hardbit /);
-      if (command !== 'data') expect(stdout).to.contain('--json');
+      if (command !== 'data' && command !== 'bench') expect(stdout).to.contain('--json');
     });
   }
 
@@ -108,6 +117,16 @@ describe('the command line', function () {
     ['reproduce mnits --out x', "did you mean 'mnist'?", 'ERR_HARDBIT_UNKNOWN_NAME'],
     ['reproduce mnist --preset quik --out x', "did you mean 'quick'?", 'ERR_HARDBIT_UNKNOWN_NAME'],
     ['reproduce mnist --out x --seeds 0', "--seeds is '0'", 'ERR_HARDBIT_ARGUMENT'],
+    ['bench kernls', "did you mean 'kernels'?", 'ERR_HARDBIT_ARGUMENT'],
+    ['bench layers --threads 0', "--threads is '0'", 'ERR_HARDBIT_ARGUMENT'],
+    ['bench layers --threads 2000', 'from 1 to 1024', 'ERR_HARDBIT_ARGUMENT'],
+    ['bench train --rounds none', "--rounds is 'none'", 'ERR_HARDBIT_ARGUMENT'],
+    ['bench train --model lenet6', "did you mean 'lenet5'?", 'ERR_HARDBIT_UNKNOWN_NAME'],
+    ['bench attack --recipe bnn,xnr', "did you mean 'xnor'?", 'ERR_HARDBIT_UNKNOWN_NAME'],
+    ['bench attack --gradient-arithmetic flaot', "did you mean 'float'?", 'ERR_HARDBIT_UNKNOWN_NAME'],
+    ['bench attack --bits 9', 'from 1 to 8', 'ERR_HARDBIT_ARGUMENT'],
+    ['bench inference --file x --bits 2', '--bits has no meaning with --file', 'ERR_HARDBIT_ARGUMENT'],
+    ['bench inference --batch 1,x', "--batch is 'x'", 'ERR_HARDBIT_ARGUMENT'],
     ['report /nonexistent/study', 'there is no such file', 'ERR_HARDBIT_READ', 1],
   ];
   for (const [line, sentence, code, exit = 2] of mistakes) {
@@ -145,6 +164,22 @@ describe('the command line', function () {
     for (const args of [['info'], ['data', 'list'], ['frobnicate']]) {
       const { stdout, stderr } = await hardbit(args);
       expect(stdout + stderr).to.not.contain('\u001b');
+    }
+  });
+
+  it('info --kernels names a kernel for every layer and number of bits', async () => {
+    const { code, stdout } = await hardbit(['info', '--kernels']);
+    expect(code).to.equal(0);
+    expect(stdout).to.match(/^bits_4x8_generic +bits +generic +4 x 8 +(available|in use)$/m);
+    const { native } = JSON.parse((await hardbit(['info', '--json'])).stdout) as { native: NativeInfo };
+    const inUse = native.kernels.filter((kernel) => kernel.selected);
+    const dense = stdout.split('\n').find((line) => line.startsWith('dense, 784 -> 600')) ?? '';
+    expect(dense.trim().split(/\s{2,}/)).to.have.length(5);
+    for (const kernel of dense
+      .trim()
+      .split(/\s{2,}/)
+      .slice(1)) {
+      expect(inUse.map(({ name }) => name)).to.include(kernel);
     }
   });
 

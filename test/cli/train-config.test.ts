@@ -38,6 +38,7 @@ describe('the YAML of a training', () => {
         'dataset: idx:digits\noptimizer: {name: bop, gamma: 0.001, other: {learningRate: 0.01}}\n' +
           'schedule:\n  name: step\n  everyEpochs: 2\n  factor: 0.5\nweightDecay: 0.1\nvalidationSplit: 0.1\n' +
           'earlyStopping: 3\nearlyStoppingMetric: accuracy\nminDelta: 0.01\naverage: 0.99\nflipRatio: true\n' +
+          'gradientArithmetic: int8\n' +
           'adversarial: pgd\nsteps: 7\nstepSize: 2/255\nrandomStart: false\nsourceModel: [a, b]\n',
       ),
     ).to.deep.equal({
@@ -51,6 +52,7 @@ describe('the YAML of a training', () => {
       minDelta: 0.01,
       average: 0.99,
       flipRatio: true,
+      gradientArithmetic: 'int8',
       adversarial: 'pgd',
       steps: 7,
       stepSize: 2 / 255,
@@ -84,6 +86,7 @@ describe('the YAML of a training', () => {
     ['validationSplit: 1', 'expected a fraction above 0 and below 1'],
     ['average: 1', 'expected a number from 0 up to, but below, 1'],
     ['flipRatio: yes please', 'expected true or false'],
+    ['gradientArithmetic: int16', "did you mean 'int8'"],
     ['sourceModel: []', 'sourceModel is []'],
     ['earlyStoppingMetric: los', "did you mean 'loss'"],
     ['epochs:', 'epochs is null: expected a whole number'],

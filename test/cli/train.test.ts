@@ -63,6 +63,7 @@ describe('hardbit train', function () {
       ...['--recipe', 'bnn', '--optimizer', 'bop', '--learning-rate', '0.01', '--weight-decay', '0.001'],
       ...['--epochs', '5', '--validation-split', '0.2', '--early-stopping', '1', '--min-delta', '100'],
       ...['--average', '0.9', '--flip-ratio', '--schedule', 'one-cycle'],
+      ...['--gradient-arithmetic', 'int8'],
     );
     // No improvement is as large as that: the first epoch is the best.
     expect([answer.bestEpoch, answer.stoppedEarly, answer.history.length, answer.clean.n]).to.deep.equal([
@@ -76,6 +77,7 @@ describe('hardbit train', function () {
     expect(record).to.deep.include({
       dataset: `idx:${folder}`,
       validationSplit: 0.2,
+      gradientArithmetic: 'int8',
       average: { decay: 0.9 },
       earlyStopping: { patience: 1, minDelta: 100 },
       schedule: { name: 'one-cycle', warmUp: 0.3, startDivisor: 25, endDivisor: 10_000 },

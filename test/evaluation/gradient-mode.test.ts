@@ -22,6 +22,10 @@ describe('gradient modes', () => {
       sign: 'clipped',
     });
     expect(parseGradientMode(' sign = approx ')).to.deep.equal({ sign: 'approx' });
+    expect(parseGradientMode('sign=swish,arithmetic=int8')).to.deep.equal({
+      sign: 'swish',
+      arithmetic: 'int8',
+    });
     for (const sign of ['clipped', 'identity', 'approx', 'swish', 'exact']) {
       expect(parseGradientMode(`sign=${sign},discretizer=exact`)).to.deep.equal({
         sign,
@@ -35,6 +39,7 @@ describe('gradient modes', () => {
       ['sing=clipped', 'ERR_HARDBIT_UNKNOWN_NAME', "'sign'"],
       ['sign=cliped', 'ERR_HARDBIT_UNKNOWN_NAME', "'clipped'"],
       ['discretizer=idenity', 'ERR_HARDBIT_UNKNOWN_NAME', "'identity'"],
+      ['arithmetic=int16', 'ERR_HARDBIT_UNKNOWN_NAME', "'int8'"],
       ['discretizer=approx', 'ERR_HARDBIT_UNKNOWN_NAME', 'identity, exact'],
       ['toString=exact', 'ERR_HARDBIT_UNKNOWN_NAME', 'discretizer, sign'],
       ['sign', 'ERR_HARDBIT_ARGUMENT', 'discretizer=identity,sign=clipped'],
@@ -68,6 +73,16 @@ describe('gradient modes', () => {
       discretizer: 'exact',
       sign: 'approx',
     });
+  });
+
+  it('name the arithmetic where it is not exact', () => {
+    const model = { activationGradients: ['clipped'] as const };
+    expect(recordGradientMode(model, { arithmetic: 'int8' })).to.deep.equal({
+      discretizer: 'identity',
+      sign: 'clipped',
+      arithmetic: 'int8',
+    });
+    expect(recordGradientMode(model, { arithmetic: 'float' })).to.not.have.property('arithmetic');
   });
 
   it('worth trying are those of the quantized activations in their order, or one without; never exact', () => {

@@ -1,6 +1,12 @@
 import { createHash } from 'node:crypto';
 import { expect } from 'chai';
-import { createModel, describeModel, modelNames, recipeNames } from '../../lib/models/registry.js';
+import {
+  createModel,
+  describeModel,
+  modelNames,
+  recipeNames,
+  resnet18Layers,
+} from '../../lib/models/registry.js';
 import { layerShapes } from '../../lib/nn/model.js';
 import { scope } from '../../lib/tensor/scope.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
@@ -64,6 +70,29 @@ describe('the known networks', () => {
     );
   });
 
+  it('resnet18 has 19 convolutions besides its first, of 10 shapes, in all 1.69 G multiply-accumulates an image', () => {
+    const macs = resnet18Layers.map(({ spec, size, count }) => {
+      const [rows, columns] = size.map((pixels, i) => {
+        const [before, after] = [spec.padding[2 * i]!, spec.padding[2 * i + 1]!];
+        return Math.floor((pixels + before + after - spec.kernel[i]!) / spec.stride[i]!) + 1;
+      });
+      return count * rows! * columns! * spec.outputs * spec.inputs * spec.kernel[0] * spec.kernel[1];
+    });
+    expect(resnet18Layers.length).to.equal(10);
+    expect(resnet18Layers.reduce((sum, { count }) => sum + count, 0)).to.equal(19);
+    // PyTorch's resnet18 has 1.814 G, of which the first convolution takes 118.0 M and the classifier 0.5 M.
+    expect(macs.reduce((sum, each) => sum + each, 0)).to.equal(1_814_073_344 - 118_013_952 - 512_000);
+    const strided = resnet18Layers.filter(({ spec }) => spec.stride[0] === 2);
+    expect(strided.map(({ spec }) => `${spec.kernel[0]}×${spec.kernel[0]} ${spec.outputs}`)).to.deep.equal([
+      '3×3 128',
+      '1×1 128',
+      '3×3 256',
+      '1×1 256',
+      '3×3 512',
+      '1×1 512',
+    ]);
+  });
+
   it('a seed fixes the initial weights for good', () => {
     expect(fingerprint('mnist-fcn', 'none', 3)).to.equal(
       '69609b83c5fcc87eeff9a9ed9b91f37718b38d3a46ca58bfc440ad67b4a33b3f',
@@ -82,8 +111,10 @@ describe('the known networks', () => {
       for (const recipe of recipes) {
         using model = createModel(name, { inputBits: 2, recipe, seed: 1 });
         scope(() => {
-          const pixels = Float32Array.from({ length: 3 * 784 }, (_, i) => ((i * 7919) % 256) / 255);
-          const logits = model.logits(Tensor.from('f32', [3, 28, 28, 1], pixels));
+          const shape = [3, ...model.inputShape];
+          const count = shape.reduce((product, size) => product * size, 1);
+          const pixels = Float32Array.from({ length: count }, (_, i) => ((i * 7919) % 256) / 255);
+          const logits = model.logits(Tensor.from('f32', shape, pixels));
           expect(logits.shape, recipe).to.deep.equal([3, 10]);
           expect(logits.toFloat32Array().every(Number.isFinite), recipe).to.equal(true);
         });

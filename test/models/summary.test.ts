@@ -40,6 +40,26 @@ describe('the summary of a network', () => {
     expect(summary.floatBytes).to.equal(4 * summary.parameters);
   });
 
+  it('counts vgg-small as one does by hand', () => {
+    const summary = summarizeModel(describeModel('vgg-small', { recipe: 'bnn', inputBits: 2 }));
+    const convolutions = [
+      [1024, 3, 128],
+      [1024, 128, 128],
+      [256, 128, 256],
+      [256, 256, 256],
+      [64, 256, 512],
+      [64, 512, 512],
+    ].map(([pixels, inputs, outputs]) => [pixels!, 9 * inputs! * outputs!] as const);
+    const dense = 8192 * 1024 + 1024 * 1024 + 1024 * 10;
+    const weights = convolutions.reduce((sum, [, size]) => sum + size, dense);
+    expect(summary.macs).to.equal(convolutions.reduce((sum, [n, size]) => sum + n * size, dense));
+    expect(summary.macs).to.equal(616_966_144);
+    const norms = 2 * (2 * 128 + 2 * 256 + 2 * 512 + 2 * 1024 + 10);
+    expect(summary.parameters).to.equal(weights + norms);
+    expect(summary.layers.find(({ type }) => type === 'flatten')?.inputShape).to.deep.equal([4, 4, 512]);
+    expect(summary.weightBytes).to.equal(weights / 8 + 4 * norms);
+  });
+
   it('counts residual blocks once, their layers one deeper', () => {
     const conv = (name: string, outputs: number, size: number) => ({
       type: 'conv2d' as const,

@@ -57,6 +57,56 @@ TEST(Allocator, CountsLiveCachedAndPeakBytes) {
   EXPECT_EQ(memory_info().cached_bytes, 0U);
 }
 
+TEST(Allocator, LargeBlocksAreCutFromWhatLargerOnesLeft) {
+  constexpr std::size_t mebibyte = std::size_t{1} << 20;
+  empty_cache();
+  const Block whole = allocate(64 * mebibyte);
+  release(whole);
+  EXPECT_EQ(memory_info().cached_bytes, 64 * mebibyte);
+  std::vector<Block> parts;
+  for (int i = 0; i < 16; ++i) parts.push_back(allocate(4 * mebibyte));
+  EXPECT_EQ(memory_info().cached_bytes, 0U) << "no new memory was taken";
+  for (const std::size_t i : {3, 1, 2, 15, 0, 7, 9, 8, 14, 4, 13, 6, 5, 10, 12, 11}) release(parts[i]);
+  EXPECT_EQ(memory_info().cached_bytes, 64 * mebibyte);
+  const Block again = allocate(64 * mebibyte);
+  EXPECT_EQ(again.data, whole.data) << "the parts have joined";
+  EXPECT_EQ(memory_info().cached_bytes, 0U);
+  release(again);
+  empty_cache();
+}
+
+TEST(Allocator, LargeBlocksDoNotOverlap) {
+  const MemoryInfo before = memory_info();
+  std::mt19937 random(7);
+  std::vector<std::pair<Block, unsigned char>> held;
+  const auto check_and_release = [&](std::size_t i) {
+    const auto [block, mark] = held[i];
+    const auto* const p = static_cast<const unsigned char*>(block.data);
+    for (const std::size_t at : {std::size_t{0}, block.capacity / 2, block.capacity - 1})
+      ASSERT_EQ(p[at], mark);
+    release(block);
+    held.erase(held.begin() + static_cast<std::ptrdiff_t>(i));
+  };
+  for (int step = 0; step < 600; ++step) {
+    if (held.size() == 12) check_and_release(random() % held.size());
+    // Sizes around the least large one, and up to 40 MiB.
+    const std::size_t bytes = step % 3 == 0 ? (std::size_t{2} << 20) - 300'000 + random() % 600'000
+                                            : random() % (std::size_t{40} << 20);
+    const Block block = allocate(bytes);
+    ASSERT_EQ(reinterpret_cast<std::uintptr_t>(block.data) % 64, 0U);
+    ASSERT_GE(block.capacity, bytes);
+    const auto mark = static_cast<unsigned char>(step);
+    auto* const p = static_cast<unsigned char*>(block.data);
+    p[0] = p[block.capacity / 2] = p[block.capacity - 1] = mark;
+    held.emplace_back(block, mark);
+  }
+  while (!held.empty()) check_and_release(0);
+  EXPECT_EQ(memory_info().live_blocks, before.live_blocks);
+  EXPECT_EQ(memory_info().live_bytes, before.live_bytes);
+  empty_cache();
+  EXPECT_EQ(memory_info().cached_bytes, 0U);
+}
+
 TEST(Allocator, TensorsReturnTheirBlocks) {
   const MemoryInfo before = memory_info();
   const std::int64_t storages = live_storages();

@@ -4,7 +4,6 @@
 
 #include <cstring>
 
-#include "bit_cases.h"
 #include "conv_cases.h"
 #include "cpu/binary_conv2d.h"
 #include "guarded.h"
@@ -12,6 +11,7 @@
 #include "ops/discretize.h"
 #include "ops/random.h"
 #include "ops/reference.h"
+#include "product_rows.h"
 
 namespace hardbit {
 namespace {
@@ -25,17 +25,6 @@ void with_type(DType dtype, const F& f) {
   dtype == DType::i16 ? f(std::int16_t{}) : f(std::int32_t{});
 }
 
-/// Calls f(kernels) for each bgemm row this CPU runs, with the elementwise row of its ISA.
-template <class F>
-void for_each_kernel(const F& f) {
-  for (const cpu::Bgemm& kernel : cpu::bgemm_kernels()) {
-    if (!test::available(kernel.isa)) continue;
-    for (const cpu::BitKernels& bit_kernels : cpu::bit_kernels()) {
-      if (bit_kernels.isa == kernel.isa) f(cpu::Kernels{kernel, bit_kernels});
-    }
-  }
-}
-
 template <class T>
 test::Guarded<T> guarded(const Tensor& x) {
   return test::Guarded<T>(std::vector<T>(x.data<T>(), x.data<T>() + x.byte_length() / sizeof(T)));
@@ -44,16 +33,16 @@ test::Guarded<T> guarded(const Tensor& x) {
 /// Runs every row into a guarded, poisoned output, from guarded operands.
 template <class Run>
 void check_rows(const Tensor& expected, const Run& run) {
-  for_each_kernel([&](const cpu::Kernels& kernels) {
-    SCOPED_TRACE(kernels.bgemm.name);
+  for (const auto& [name, operand, rows] : test::product_rows()) {
+    SCOPED_TRACE(name);
     with_type(expected.dtype(), [&]<class Out>(Out) {
       const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
       test::poison_cache();
-      run(kernels, y.data());
+      run(rows, y.data());
       ASSERT_TRUE(y.intact());
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });
-  });
+  }
 }
 
 void check_binary(const ConvCase& c, PaddingValue padding, std::uint32_t seed) {
@@ -64,8 +53,8 @@ void check_binary(const ConvCase& c, PaddingValue padding, std::uint32_t seed) {
   const Tensor expected = ops::reference::binary_conv2d(x, w, c.kernel, c.geometry, padding);
   const auto signs = guarded<std::uint64_t>(x);
   const auto weights = guarded<std::uint64_t>(w);
-  check_rows(expected, [&](const cpu::Kernels& kernels, auto* out) {
-    cpu::binary_conv2d(kernels, v, padding, signs.data(), weights.data(), out);
+  check_rows(expected, [&](const cpu::ProductRows& rows, auto* out) {
+    cpu::binary_conv2d(rows, v, padding, signs.data(), weights.data(), out);
   });
   test::expect_same(ops::binary_conv2d(x, w, c.kernel, c.geometry, padding), expected, "operator");
 }
@@ -79,8 +68,8 @@ void check_codes(const ConvCase& c, int bits, PaddingValue padding, std::uint32_
   const Tensor expected = ops::reference::codes_conv2d(x, bits, w, c.kernel, c.geometry, padding);
   const auto codes = guarded<std::uint8_t>(x);
   const auto weights = guarded<std::uint64_t>(w);
-  check_rows(expected, [&](const cpu::Kernels& kernels, auto* out) {
-    cpu::codes_conv2d(kernels, v, padding, codes.data(), bits, weights.data(), out);
+  check_rows(expected, [&](const cpu::ProductRows& rows, auto* out) {
+    cpu::codes_conv2d(rows, v, padding, codes.data(), bits, weights.data(), out);
   });
   test::expect_same(ops::codes_conv2d(x, bits, w, c.kernel, c.geometry, padding), expected, "operator");
 }

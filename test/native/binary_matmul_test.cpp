@@ -2,11 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "bit_cases.h"
-#include "cpu/binary_matmul.h"
+#include "cpu/binary_conv2d.h"
 #include "guarded.h"
 #include "ops/bits.h"
 #include "ops/reference.h"
+#include "product_rows.h"
 
 namespace hardbit {
 namespace {
@@ -17,47 +17,37 @@ void with_type(DType dtype, const F& f) {
   dtype == DType::i16 ? f(std::int16_t{}) : f(std::int32_t{});
 }
 
-/// Calls f(kernels) for each bgemm row this CPU runs, with the elementwise row of its ISA.
-template <class F>
-void for_each_kernel(const F& f) {
-  for (const cpu::Bgemm& kernel : cpu::bgemm_kernels()) {
-    if (!test::available(kernel.isa)) continue;
-    for (const cpu::BitKernels& bit_kernels : cpu::bit_kernels()) {
-      if (bit_kernels.isa == kernel.isa) f(cpu::Kernels{kernel, bit_kernels});
-    }
-  }
-}
-
 /// Runs every row on the two products into a guarded, poisoned output.
 void check_binary(const Tensor& a, const Tensor& w) {
   const Tensor expected = ops::reference::binary_matmul(a, w);
-  for_each_kernel([&](const cpu::Kernels& kernels) {
-    SCOPED_TRACE(testing::Message() << kernels.bgemm.name << " a " << to_string(a.shape()) << " w "
+  for (const auto& [name, operand, rows] : test::product_rows()) {
+    SCOPED_TRACE(testing::Message() << name << " a " << to_string(a.shape()) << " w "
                                     << to_string(w.shape()));
     with_type(expected.dtype(), [&]<class Out>(Out) {
       const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
-      cpu::binary_matmul(kernels, a.data<std::uint64_t>(), w.data<std::uint64_t>(), y.data(), a.dim(0),
-                         w.dim(0), a.dim(1));
+      cpu::binary_conv2d(rows, cpu::dense_as_conv2d(a.dim(0), w.dim(0), a.dim(1)), ops::PaddingValue::zero,
+                         a.data<std::uint64_t>(), w.data<std::uint64_t>(), y.data());
       ASSERT_TRUE(y.intact());
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });
-  });
+  }
   test::expect_same(ops::binary_matmul(a, w), expected, "operator");
 }
 
 void check_codes(const Tensor& codes, int bits, const Tensor& w) {
   const Tensor expected = ops::reference::codes_matmul(codes, bits, w);
-  for_each_kernel([&](const cpu::Kernels& kernels) {
-    SCOPED_TRACE(testing::Message() << kernels.bgemm.name << " codes " << to_string(codes.shape()) << " w "
+  for (const auto& [name, operand, rows] : test::product_rows()) {
+    SCOPED_TRACE(testing::Message() << name << " codes " << to_string(codes.shape()) << " w "
                                     << to_string(w.shape()) << " bits " << bits);
     with_type(expected.dtype(), [&]<class Out>(Out) {
       const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
-      cpu::codes_matmul(kernels, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(), y.data(),
-                        codes.dim(0), w.dim(0), codes.dim(1));
+      cpu::codes_conv2d(rows, cpu::dense_as_conv2d(codes.dim(0), w.dim(0), codes.dim(1)),
+                        ops::PaddingValue::zero, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
+                        y.data());
       ASSERT_TRUE(y.intact());
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });
-  });
+  }
   test::expect_same(ops::codes_matmul(codes, bits, w), expected, "operator");
 }
 

@@ -46,6 +46,58 @@ TEST(PackSigns, IsInvertedByUnpackSigns) {
   }
 }
 
+TEST(ReshapeSigns, KeepsEveryBitInItsPlace) {
+  const std::vector<std::pair<Shape, Shape>> cases = {
+      {{4, 6}, {6, 4}},
+      {{24}, {2, 3, 4}},
+      {{7, 65}, {65, 7}},
+      {{3, 4, 50}, {3, 200}},
+      {{3, 4, 50}, {600}},
+      {{600}, {4, 3, 50}},
+      {{5, 64}, {64, 5}},
+      {{2, 96}, {6, 32}},
+      {{2, 4, 4, 512}, {2, 8192}},
+      {{1000, 3}, {3, 1000}},
+      {{33, 129}, {129, 33}},
+      {{2, 0}, {0, 7}},
+      {{1}, {}},
+      {{301, 770}, {770, 301}},
+  };
+  for (const auto& [from, to] : cases) {
+    SCOPED_TRACE(to_string(from) + " to " + to_string(to));
+    const Tensor bits = test::random_bits(from, 8);
+    const Tensor expected = ops::reference::pack_signs(ops::reference::unpack_signs(bits).reshape(to));
+    test::poison_cache();
+    test::expect_same(ops::reshape_signs(bits, to), expected, "bits");
+    test::expect_same_on_all_thread_counts([&] { return ops::reshape_signs(bits, to); });
+  }
+}
+
+TEST(ReshapeSigns, SharesWholeWords) {
+  const Tensor bits = test::random_bits({2, 3, 128}, 8);
+  EXPECT_EQ(ops::reshape_signs(bits, {6, 128}).raw(), bits.raw());
+  EXPECT_EQ(ops::reshape_signs(bits, {2, 384}).raw(), bits.raw());
+  EXPECT_EQ(ops::reshape_signs(bits, {12, 64}).raw(), bits.raw());
+  EXPECT_NE(ops::reshape_signs(bits, {768, 1}).raw(), bits.raw());
+}
+
+TEST(ReshapeSigns, RefusesOtherCountsAndTypes) {
+  const Tensor bits = test::random_bits({2, 6}, 8);
+  test::expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [&] {
+        ops::reshape_signs(bits, {2, 5});
+      },
+      "12 elements");
+  test::expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [&] {
+        ops::reshape_signs(bits, {3, 6});
+      },
+      "12 elements");
+  test::expect_error("ERR_HARDBIT_DTYPE", [] { ops::reshape_signs(Tensor::zeros(DType::f32, {2}), {2}); });
+}
+
 TEST(PackSigns, IsTheSameOnEveryThreadCount) {
   const Tensor x = test::awkward_tensor({301, 500}, 4);
   const Tensor expected = ops::reference::pack_signs(x);

@@ -115,6 +115,7 @@ TEST(Tensor, RefusesWrongShapes) {
       },
       "last dimension");
   EXPECT_EQ(b.reshape({2, 2, 6}).shape(), (Shape{2, 2, 6}));
+  EXPECT_EQ(Tensor::zeros(DType::bits, {4, 64}).reshape({2, 128}).shape(), (Shape{2, 128}));
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { x.slice(-1, 2); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { x.slice(2, 1); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { x.slice(0, 4); });

@@ -364,6 +364,7 @@ describe('a network', () => {
       let held = 0;
       model.forward(new Tape(), variable(images, false), {
         mode: 'evaluate',
+        ordered: false,
         gradientMode: defaultGradientMode,
         onIntegers: () => {
           held = memoryInfo().liveBytes - before;

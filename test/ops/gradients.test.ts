@@ -257,6 +257,43 @@ describe('gradients', () => {
     });
   });
 
+  it('the tape frees what was saved once the backward pass has gone by, and nothing that it did not make', () => {
+    scope(() => {
+      const tape = new Tape();
+      const x = variable(f32([2, 2], numbers(4, 1)));
+      const w = variable(f32([2, 2], numbers(4, 2)));
+      const hidden = dense(tape, x, w, null);
+      const kept = relu(tape, hidden);
+      tape.release(hidden);
+      expect(hidden.value.disposed, 'read by nobody').to.equal(true);
+      tape.release(kept);
+      expect(kept.value.disposed, 'relu reads its output').to.equal(false);
+      const seen: boolean[] = [];
+      const own = f32([1], new Float32Array(1));
+      const y = tape.record([kept], f32([2, 2], numbers(4, 3)), [kept.value, own], (dy) => {
+        seen.push(kept.value.disposed, own.disposed);
+        return [dy];
+      });
+      tape.release(x);
+      const [dx] = tape.backward(y, f32([2, 2], numbers(4, 4)), [x]);
+      expect(seen).to.deep.equal([false, false]);
+      expect([kept.value.disposed, own.disposed]).to.deep.equal([true, true]);
+      for (const { disposed } of [x.value, w.value, y.value, dx!]) expect(disposed).to.equal(false);
+    });
+  });
+
+  it('the tape keeps nothing for the gradient of a constant', () => {
+    scope(() => {
+      const tape = new Tape();
+      const [x, w] = [1, 2].map((seed) => variable(f32([2, 2], numbers(4, seed)), false));
+      const hidden = relu(tape, dense(tape, x!, w!, null));
+      tape.release(hidden);
+      expect(hidden.value.disposed).to.equal(true);
+      tape.release(x!);
+      expect(x!.value.disposed).to.equal(false);
+    });
+  });
+
   it('the tape sums the gradients of a value used twice, and refuses a stranger', () => {
     scope(() => {
       const x = variable(f32([1, 2], Float32Array.from([1, 2])));
@@ -265,7 +302,7 @@ describe('gradients', () => {
         (tape) => {
           const w = variable(f32([2, 2], Float32Array.from([1, 0, 0, 1])), false);
           const once = dense(tape, x, w, null);
-          return tape.record([once, x], once.value, (dy) => [dy, dy]);
+          return tape.record([once, x], once.value, [], (dy) => [dy, dy]);
         },
         Float32Array.from([3, 5]),
       );

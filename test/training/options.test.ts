@@ -73,6 +73,7 @@ describe('what fit can do besides', function () {
         epochs: 4,
       }),
     ],
+    ['gradients in int8', 'bnn', () => ({ gradientArithmetic: 'int8' })],
     ['one cycle', 'none', () => ({ schedule: 'one-cycle', optimizer: sgd() })],
     ['steps after a warm-up', 'none', () => ({ schedule: { name: 'cosine', warmUpSteps: 4 } })],
     ['pgd on all images', 'none', () => ({ adversarial: { attack: 'pgd', epsilon: 0.1, steps: 2, mix: 1 } })],
@@ -126,6 +127,40 @@ describe('what fit can do besides', function () {
     trainer.dispose();
     data.dispose();
     expect(modelDigest(model)).to.equal(fitted.state);
+  });
+
+  it('gradients in int8 train as float ones do, and belong to the checkpoint', async () => {
+    const { createDataset } = await import('../../lib/data/dataset.js');
+    const digits = tinyDigits(640);
+    const data = createDataset('digits', 10, digits.images, digits.labels);
+    const lossesIn = async (gradientArithmetic: 'float' | 'int8') => {
+      using model = createModel('lenet5', { inputBits: 2, recipe: 'bnn', seed: 7 });
+      const losses: number[] = [];
+      const onProgress = ({ loss, step }: { loss: number; step: number }) => {
+        if (step === 20) losses.push(loss);
+      };
+      await fit(model, data, { epochs: 6, batchSize: 32, seed: 3, gradientArithmetic, onProgress });
+      return losses;
+    };
+    const [float, int8] = [await lossesIn('float'), await lossesIn('int8')];
+    digits.dispose();
+    expect(int8).to.not.deep.equal(float);
+    // From guessing among ten, ln 10 = 2.3, at the same pace.
+    expect(float.at(-1)).to.be.below(0.5);
+    int8.forEach((loss, i) => {
+      expect(loss).to.be.closeTo(float[i] as number, 0.15);
+    });
+
+    const checkpoint = { path: join(dir, 'checkpoint'), everySteps: 1 };
+    const base = { epochs: 1, checkpoint };
+    await trained('bnn', { ...base, gradientArithmetic: 'int8' });
+    const other = await rejection(trained('bnn', { ...base, resume: true }));
+    expect(other.code).to.equal('ERR_HARDBIT_RESUME');
+    await trained('bnn', { ...base, gradientArithmetic: 'float' });
+    // A checkpoint from before there was a choice is one of float gradients.
+    await trained('bnn', { ...base, resume: true });
+    const unknown = await rejection(trained('bnn', { gradientArithmetic: 'int4' as 'int8' }));
+    expect(unknown.code).to.equal('ERR_HARDBIT_UNKNOWN_NAME');
   });
 
   it('an abort during validation keeps the epoch', async () => {
