@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "cpu/byte_weights_cache.h"
 #include "cpu/onednn.h"
 #include "cpu/product/choice.h"
 #include "cpu/product/plan_cache.h"
@@ -17,6 +18,7 @@ BuildAndMachine info() { return {}; }
 
 void drop_caches() {
   cpu::forget_plans();
+  cpu::forget_input_weights();
   empty_cache();
 }
 

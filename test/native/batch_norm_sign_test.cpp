@@ -61,7 +61,9 @@ void expect_signs(const ops::BatchNormSigns& fused, const Tensor& y, bool with_m
   ASSERT_EQ(fused.signs.shape(), y.shape());
   EXPECT_EQ(bytes(fused.signs), bytes(expected.signs));
   ASSERT_EQ(fused.mask.has_value(), with_mask);
-  if (with_mask) EXPECT_EQ(bytes(*fused.mask), bytes(expected.mask));
+  if (with_mask) {
+    EXPECT_EQ(bytes(*fused.mask), bytes(expected.mask));
+  }
 }
 
 template <class T>

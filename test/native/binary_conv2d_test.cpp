@@ -33,12 +33,12 @@ test::Guarded<T> guarded(const Tensor& x) {
 /// Runs every row into a guarded, poisoned output, from guarded operands.
 template <class Run>
 void check_rows(const Tensor& expected, const Run& run) {
-  for (const auto& [name, operand, rows] : test::product_rows()) {
-    SCOPED_TRACE(name);
+  for (const test::NamedProductRows& row : test::product_rows()) {
+    SCOPED_TRACE(row.name);
     with_type(expected.dtype(), [&]<class Out>(Out) {
       const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
       test::poison_cache();
-      run(rows, y.data());
+      run(row.rows, y.data());
       ASSERT_TRUE(y.intact());
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });

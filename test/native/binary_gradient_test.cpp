@@ -312,10 +312,11 @@ void check_input(const ConvCase& c, const std::vector<int>& coefficients, bool b
   const Tensor dy = random_tensor({v.n, v.oh, v.ow, v.m}, 4);
   const Tensor planes = random_bits({static_cast<std::int64_t>(coefficients.size()) * v.m, v.k()}, 5);
   const Tensor alpha = random_tensor({v.m}, 6, 0.5F, 2);
-  const auto [codes, scales] =
+  const ops::QuantizedGradient quantized =
       ops::quantize_gradient(by_channel ? ops::scale_channels(dy, alpha) : dy, ops::QuantizedBy::sample, 127,
                              bytes_options.seed, bytes_options.stream, bytes_options.step);
-  const auto q = integers(codes);
+  const Tensor& scales = quantized.scales;
+  const auto q = integers(quantized.codes);
   std::vector<std::int64_t> sums(static_cast<std::size_t>(v.n * v.h * v.w * v.c));
   for_each_product(v, [&](std::int64_t at_x, std::int64_t at_w, std::int64_t at_y) {
     if (at_x < 0) return;
@@ -344,10 +345,11 @@ void check_weight(const ConvCase& c, PaddingValue padding, int bits) {
   const Tensor dy = random_tensor({v.n, v.oh, v.ow, v.m}, 4);
   const Tensor x =
       bits == 0 ? random_bits({v.n, v.h, v.w, v.c}, 5) : random_codes({v.n, v.h, v.w, v.c}, bits, 5);
-  const auto [codes, scales] =
+  const ops::QuantizedGradient quantized =
       ops::quantize_gradient(dy, ops::QuantizedBy::channel, bits == 8 ? 63 : 127, bytes_options.seed,
                              bytes_options.stream, bytes_options.step);
-  const auto q = integers(codes);
+  const Tensor& scales = quantized.scales;
+  const auto q = integers(quantized.codes);
   std::vector<std::int64_t> sums(static_cast<std::size_t>(v.m * v.k()));
   for_each_product(v, [&](std::int64_t at_x, std::int64_t at_w, std::int64_t at_y) {
     const std::int64_t pad = padding == PaddingValue::zero ? 0 : bits == 0 ? 1 : (1 << bits) - 1;

@@ -20,13 +20,13 @@ void with_type(DType dtype, const F& f) {
 /// Runs every row on the two products into a guarded, poisoned output.
 void check_binary(const Tensor& a, const Tensor& w) {
   const Tensor expected = ops::reference::binary_matmul(a, w);
-  for (const auto& [name, operand, rows] : test::product_rows()) {
-    SCOPED_TRACE(testing::Message() << name << " a " << to_string(a.shape()) << " w "
+  for (const test::NamedProductRows& row : test::product_rows()) {
+    SCOPED_TRACE(testing::Message() << row.name << " a " << to_string(a.shape()) << " w "
                                     << to_string(w.shape()));
     with_type(expected.dtype(), [&]<class Out>(Out) {
       const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
-      cpu::binary_conv2d(rows, cpu::dense_as_conv2d(a.dim(0), w.dim(0), a.dim(1)), ops::PaddingValue::zero,
-                         a.data<std::uint64_t>(), w.data<std::uint64_t>(), y.data());
+      cpu::binary_conv2d(row.rows, cpu::dense_as_conv2d(a.dim(0), w.dim(0), a.dim(1)),
+                         ops::PaddingValue::zero, a.data<std::uint64_t>(), w.data<std::uint64_t>(), y.data());
       ASSERT_TRUE(y.intact());
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });
@@ -36,12 +36,12 @@ void check_binary(const Tensor& a, const Tensor& w) {
 
 void check_codes(const Tensor& codes, int bits, const Tensor& w) {
   const Tensor expected = ops::reference::codes_matmul(codes, bits, w);
-  for (const auto& [name, operand, rows] : test::product_rows()) {
-    SCOPED_TRACE(testing::Message() << name << " codes " << to_string(codes.shape()) << " w "
+  for (const test::NamedProductRows& row : test::product_rows()) {
+    SCOPED_TRACE(testing::Message() << row.name << " codes " << to_string(codes.shape()) << " w "
                                     << to_string(w.shape()) << " bits " << bits);
     with_type(expected.dtype(), [&]<class Out>(Out) {
       const test::Guarded<Out> y(static_cast<std::size_t>(expected.count()));
-      cpu::codes_conv2d(rows, cpu::dense_as_conv2d(codes.dim(0), w.dim(0), codes.dim(1)),
+      cpu::codes_conv2d(row.rows, cpu::dense_as_conv2d(codes.dim(0), w.dim(0), codes.dim(1)),
                         ops::PaddingValue::zero, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
                         y.data());
       ASSERT_TRUE(y.intact());

@@ -63,7 +63,9 @@ TEST(ReshapeSigns, KeepsEveryBitInItsPlace) {
       {{1}, {}},
       {{301, 770}, {770, 301}},
   };
-  for (const auto& [from, to] : cases) {
+  for (const auto& each : cases) {
+    const Shape& from = each.first;  // a lambda may capture no structured binding before clang 16
+    const Shape& to = each.second;
     SCOPED_TRACE(to_string(from) + " to " + to_string(to));
     const Tensor bits = test::random_bits(from, 8);
     const Tensor expected = ops::reference::pack_signs(ops::reference::unpack_signs(bits).reshape(to));

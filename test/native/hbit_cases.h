@@ -111,7 +111,7 @@ class HbitWriter {
     const std::size_t begin = (bytes_.size() + 63) / 64 * 64;
     u64(offset_at, begin);
     bytes_.resize(begin + values.size() * sizeof(T));
-    std::memcpy(bytes_.data() + begin, values.data(), values.size() * sizeof(T));
+    if (!values.empty()) std::memcpy(bytes_.data() + begin, values.data(), values.size() * sizeof(T));
   }
 
   template <class Bit>

@@ -340,7 +340,7 @@ TEST_P(ProductKernelTest, WindowsWithoutSomeTaps) {
     const auto below = [&](int n) {
       return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
     };
-    ASSERT_NO_FATAL_FAILURE(check({.rows = 1 + static_cast<int>(below(GetParam().mr)),
+    ASSERT_NO_FATAL_FAILURE(check({.rows = GetParam().mr,
                                    .columns = 1 + static_cast<int>(below(GetParam().nr)),
                                    .segments = 1 + below(4),
                                    .segment_words = 2 * (1 + below(16)),

@@ -260,7 +260,9 @@ class ProductTest : public testing::TestWithParam<test::NamedProductRows> {
     const ConvProduct product(layer.conv, layer.padding, layer.input, layer.bits,
                               layer.w.data<std::uint64_t>(), rows, operand);
     const auto& v = layer.conv;
-    const auto& [stride, dilation, padding, groups] = v.geometry;
+    const auto& stride = v.geometry.stride;
+    const auto& dilation = v.geometry.dilation;
+    const auto& padding = v.geometry.padding;
     // What windows reach beyond the last row and column, which may be less than the padding there.
     const auto behind = [&](std::int64_t outputs, std::int64_t taps, std::int64_t size, std::size_t axis) {
       const std::int64_t last = (outputs - 1) * stride[axis] + (taps - 1) * dilation[axis];
@@ -328,6 +330,28 @@ TEST_P(ProductTest, EqualsTheReferenceOnOddOnes) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+// So many channels that every plan leaves out the taps outside, with few pixels of each border class, and
+// with all kinds of padding, some of it wider than the kernel.
+TEST_P(ProductTest, EqualsTheReferenceWithoutTapsOutside) {
+  std::mt19937 random(6);
+  const auto from = [&](std::int64_t least, std::int64_t most) {
+    return least + static_cast<std::int64_t>(random()) % (most - least + 1);
+  };
+  constexpr std::int64_t channels[] = {32, 64, 96, 128, 200};
+  for (std::uint32_t i = 0; i < 30; ++i) {
+    const ops::Pair kernel = {from(1, 4), from(1, 4)};
+    ops::Conv2dGeometry geometry{.stride = {from(1, 2), from(1, 2)}, .dilation = {from(1, 2), 1}};
+    for (std::size_t side = 0; side < 4; ++side) geometry.padding[side] = from(0, kernel[side / 2] + 1);
+    const ConvCase shape{from(1, 4),       from(7, 9), from(4, 9), channels[i % 5],
+                         8 * from(33, 70), kernel,     geometry};
+    check(Layer(shape, PaddingValue::zero, Input::signs, 1, i), random);
+    if (HasFatalFailure()) return;
+  }
+  // Half a word a pixel, and pixels that see nothing of the image.
+  const ConvCase half{2, 5, 2, 32, 600, {1, 1}, {.stride = {1, 2}, .padding = {0, 2, 1, 0}}};
+  check(Layer(half, PaddingValue::zero, Input::signs, 1, 30), random);
 }
 
 TEST_P(ProductTest, EqualsTheReferenceBeyondBlocks) {
@@ -398,7 +422,7 @@ TEST(OperandChoice, TakesPlanesForFewBitsAndBytesForManyOnEveryKernel) {
       if (example.bits == 1 && dense) {
         EXPECT_FALSE(bytes);
       }
-      if (example.bits == 8) {
+      if (example.bits == 8 && rows.bits.isa != Isa::neon) {  // by its instructions a tie, and not measured
         EXPECT_TRUE(bytes) << example.layer;
       }
       if (example.bits > 1) {

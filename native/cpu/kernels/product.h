@@ -53,7 +53,7 @@ struct ProductTile {
   int columns;
   /// A window without some of its taps, those outside of the image (bits alone): it meets the channel's words
   /// from w_first on, and behind each segment w_skip words are passed over. w_rest counts all words of a
-  /// channel that it does not meet. All 0 where it meets every word.
+  /// channel that it does not meet. All 0 where it meets every word; else `rows` is mr.
   std::int64_t w_first = 0;
   std::int64_t w_skip = 0;
   std::int64_t w_rest = 0;

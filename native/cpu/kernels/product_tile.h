@@ -1,6 +1,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "cpu/kernels/product.h"
 
@@ -49,12 +50,22 @@ void pack(const std::uint32_t* w, std::int64_t channels, std::int64_t words, voi
   pack_words<V>(w, channels, words, static_cast<std::uint32_t*>(packed));
 }
 
+/// Weights that windows do not meet, see ProductTile; nothing costs nothing.
+struct All {
+  static constexpr std::int64_t skip = 0;
+  static constexpr std::int64_t rest = 0;
+};
+struct Some {
+  std::int64_t skip;
+  std::int64_t rest;
+};
+
 /// The rows' pointers stay in registers; one index moves along all of them.
-template <class V, class Arithmetic, int rows, int vectors>
+template <class V, class Arithmetic, class Met, int rows, int vectors>
 [[gnu::always_inline]] inline void sums_of(const Windows& windows, int planes, std::ptrdiff_t plane_pitch,
-                                           const typename V::Word* packed, std::int64_t skip,
-                                           std::int64_t rest, typename V::Vector (&sums)[rows][vectors]) {
-  const std::int64_t group = (windows.segments * windows.segment_words + rest) * V::lanes;
+                                           const typename V::Word* packed, const Met& met,
+                                           typename V::Vector (&sums)[rows][vectors]) {
+  const std::int64_t group = (windows.segments * windows.segment_words + met.rest) * V::lanes;
   const std::uint8_t* x[rows];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
@@ -64,7 +75,7 @@ template <class V, class Arithmetic, int rows, int vectors>
   }
   for (int p = planes - 1;; --p) {  // Horner's rule, the highest plane first
     const typename V::Word* w = packed;
-    for (std::int64_t s = 0; s < windows.segments; ++s, w += skip * V::lanes) {
+    for (std::int64_t s = 0; s < windows.segments; ++s, w += met.skip * V::lanes) {
       std::ptrdiff_t i = windows.offsets[s] + p * plane_pitch;
       const std::ptrdiff_t end = i + windows.segment_words * 4;
       for (; i != end; i += 4, w += V::lanes) {
@@ -128,12 +139,16 @@ template <class V, class Out, int rows, int vectors>
   }
 }
 
-template <class V, class Arithmetic, int rows, int vectors>
+template <class V, class Arithmetic, class Met, int rows, int vectors>
 void product(const ProductTile& t, const Stores& stores) {
   typename V::Vector sums[rows][vectors];
-  sums_of<V, Arithmetic>(t.windows, t.planes, t.plane_pitch,
-                         static_cast<const std::uint32_t*>(t.w) + t.w_first * V::lanes, t.w_skip, t.w_rest,
-                         sums);
+  const auto* w = static_cast<const std::uint32_t*>(t.w);
+  if constexpr (std::is_same_v<Met, All>) {
+    sums_of<V, Arithmetic>(t.windows, t.planes, t.plane_pitch, w, All{}, sums);
+  } else {
+    w += t.w_first * V::lanes;
+    sums_of<V, Arithmetic>(t.windows, t.planes, t.plane_pitch, w, Some{t.w_skip, t.w_rest}, sums);
+  }
   if (stores.bits != nullptr) {
     store_bits<V>(*stores.bits, t.columns, sums);
   } else if (stores.i16 != nullptr) {
@@ -146,7 +161,7 @@ void product(const ProductTile& t, const Stores& stores) {
 template <class V, class Arithmetic, int rows, int vectors>
 void float_product(const FloatTile& t) {
   typename V::Vector sums[rows][vectors];
-  sums_of<V, Arithmetic>(t.windows, 1, 0, t.w, 0, 0, sums);
+  sums_of<V, Arithmetic>(t.windows, 1, 0, t.w, All{}, sums);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
     float* const out = t.out[r];
@@ -160,16 +175,20 @@ void float_product(const FloatTile& t) {
 
 using Product = void (*)(const ProductTile&, const Stores&);
 
-/// The functions above for 1 … mr rows and 1 … vectors vectors.
+/// The functions above for 1 … mr rows and 1 … vectors vectors, and for mr rows and some of the weights.
 template <class V, class Arithmetic, int mr, int vectors>
 struct Products {
-  Product of[mr][vectors] = {};
+  Product of[mr + 1][vectors] = {};
   template <int r = 1, int v = 1>
   constexpr void fill() {
-    of[r - 1][v - 1] = product<V, Arithmetic, r, v>;
+    if constexpr (r <= mr) {
+      of[r - 1][v - 1] = product<V, Arithmetic, All, r, v>;
+    } else {
+      of[r - 1][v - 1] = product<V, Arithmetic, Some, mr, v>;
+    }
     if constexpr (v < vectors) {
       fill<r, v + 1>();
-    } else if constexpr (r < mr) {
+    } else if constexpr (r <= mr) {
       fill<r + 1, 1>();
     }
   }
@@ -194,7 +213,7 @@ struct FloatProducts {
 template <class V, class Arithmetic, int mr, int vectors>
 void run(const ProductTile& t, const Stores& stores) {
   static constexpr Products<V, Arithmetic, mr, vectors> products;
-  products.of[t.rows - 1][(t.columns - 1) / V::lanes](t, stores);
+  products.of[t.w_rest == 0 ? t.rows - 1 : mr][(t.columns - 1) / V::lanes](t, stores);
 }
 
 // A product as the three functions of a row. Templates over a function of internal linkage have it too.

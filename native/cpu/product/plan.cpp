@@ -193,7 +193,9 @@ void ConvProduct::Plan::lay_out_windows() {
     block = std::min(block, round_up(std::max<std::int64_t>(patches_bytes / patch, 1), kernel.mr));
   }
   k_words = segments * segment_words;
-  skips = path == Path::direct && joined && !bytes_operand() && skipping_pays();
+  // Where a product's last word is half empty, a tap is no whole number of words.
+  skips = path == Path::direct && joined && !bytes_operand() &&
+          k_words == conv.kh * conv.kw * tap_bytes / 4 && skipping_pays();
   strip_rows = std::max(strip_bytes / row_bytes, reach + 3 * stride[0]);
 }
 
