@@ -335,17 +335,18 @@ TEST_P(ProductTest, EqualsTheReferenceOnOddOnes) {
 // So many channels that every plan leaves out the taps outside, with few pixels of each border class, and
 // with all kinds of padding, some of it wider than the kernel.
 TEST_P(ProductTest, EqualsTheReferenceWithoutTapsOutside) {
+  if (GetParam().operand == Operand::bytes) return;  // signs are bits
   std::mt19937 random(6);
   const auto from = [&](std::int64_t least, std::int64_t most) {
     return least + static_cast<std::int64_t>(random()) % (most - least + 1);
   };
   constexpr std::int64_t channels[] = {32, 64, 96, 128, 200};
-  for (std::uint32_t i = 0; i < 30; ++i) {
+  for (std::uint32_t i = 0; i < 15; ++i) {
     const ops::Pair kernel = {from(1, 4), from(1, 4)};
     ops::Conv2dGeometry geometry{.stride = {from(1, 2), from(1, 2)}, .dilation = {from(1, 2), 1}};
     for (std::size_t side = 0; side < 4; ++side) geometry.padding[side] = from(0, kernel[side / 2] + 1);
     const ConvCase shape{from(1, 4),       from(7, 9), from(4, 9), channels[i % 5],
-                         8 * from(33, 70), kernel,     geometry};
+                         8 * from(33, 45), kernel,     geometry};
     check(Layer(shape, PaddingValue::zero, Input::signs, 1, i), random);
     if (HasFatalFailure()) return;
   }
