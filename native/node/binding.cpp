@@ -100,6 +100,16 @@ DType FromJs<DType>::read(const Arguments& arguments, std::size_t i) {
   arguments.reject(i, "a dtype ('f32', 'i32', 'i16', 'u8' or 'bits')");
 }
 
+Device FromJs<Device>::read(const Arguments& arguments, std::size_t i) {
+  if (arguments[i].IsString()) {
+    const std::string text = arguments[i].As<Napi::String>().Utf8Value();
+    for (const Device device : {Device::cpu, Device::cuda}) {
+      if (text == name(device)) return device;
+    }
+  }
+  arguments.reject(i, "a device ('cpu' or 'cuda')");
+}
+
 Shape FromJs<Shape>::read(const Arguments& arguments, std::size_t i) {
   constexpr const char* expected = "a shape (an array of integers of 0 or more)";
   if (!arguments[i].IsArray()) arguments.reject(i, expected);

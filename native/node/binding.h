@@ -44,9 +44,9 @@ struct TypedData {
   std::span<const std::byte> bytes;
 };
 
-/// Copies `data` into the tensor: ERR_HARDBIT_DTYPE or ERR_HARDBIT_SHAPE where type or length differ; padding
-/// bits are cleared.
-void write_contents(const char* function, const Tensor& tensor, const TypedData& data);
+/// Throws ERR_HARDBIT_DTYPE or ERR_HARDBIT_SHAPE unless `data` is the contents of a tensor of dtype and
+/// shape.
+void check_contents(const char* function, DType dtype, const Shape& shape, const TypedData& data);
 
 // -- JavaScript → C++
 
@@ -77,6 +77,10 @@ struct FromJs<std::uint64_t> {
 template <>
 struct FromJs<DType> {
   static DType read(const Arguments& arguments, std::size_t i);
+};
+template <>
+struct FromJs<Device> {
+  static Device read(const Arguments& arguments, std::size_t i);
 };
 template <>
 struct FromJs<Shape> {

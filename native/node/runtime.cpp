@@ -7,7 +7,11 @@
 #include "node/binding.h"
 #include "runtime/allocator.h"
 #include "runtime/cpu_features.h"
+#include "runtime/cuda_build.h"
 #include "runtime/threads.h"
+#if HARDBIT_CUDA
+#include "cuda/runtime.h"
+#endif
 
 namespace hardbit::node {
 namespace {
@@ -20,6 +24,19 @@ void drop_caches() {
   cpu::forget_plans();
   cpu::forget_input_weights();
   empty_cache();
+#if HARDBIT_CUDA
+  cuda::empty_cache();
+#endif
+}
+
+/// Waits for what is queued on a device.
+void synchronize(Device device) {
+  if (device == Device::cpu) return;
+#if HARDBIT_CUDA
+  cuda::synchronize();
+#else
+  throw Error("ERR_HARDBIT_NO_CUDA", "This build of hardbit has no CUDA support; use the cpu device.");
+#endif
 }
 
 constexpr const char* compiler =
@@ -39,6 +56,14 @@ struct ToJs<MemoryInfo> {
     object.Set("liveBytes", to_js(env, static_cast<std::int64_t>(value.live_bytes)));
     object.Set("cachedBytes", to_js(env, static_cast<std::int64_t>(value.cached_bytes)));
     object.Set("peakBytes", to_js(env, static_cast<std::int64_t>(value.peak_bytes)));
+#if HARDBIT_CUDA
+    const MemoryInfo cuda = cuda::memory_info();
+#else
+    const MemoryInfo cuda{};
+#endif
+    object.Set("cudaLiveBytes", to_js(env, static_cast<std::int64_t>(cuda.live_bytes)));
+    object.Set("cudaCachedBytes", to_js(env, static_cast<std::int64_t>(cuda.cached_bytes)));
+    object.Set("cudaPeakBytes", to_js(env, static_cast<std::int64_t>(cuda.peak_bytes)));
     return object;
   }
 };
@@ -76,8 +101,23 @@ struct ToJs<BuildAndMachine> {
     }
 
     const auto cuda = Napi::Object::New(env);
-    cuda.Set("built", false);
-    cuda.Set("devices", Napi::Array::New(env));
+    const auto devices = Napi::Array::New(env);
+    cuda.Set("built", cuda_built);
+    cuda.Set("devices", devices);
+#if HARDBIT_CUDA
+    std::string reason;
+    for (const cuda::driver::DeviceInfo& device : cuda::driver::devices(reason)) {
+      const auto entry = Napi::Object::New(env);
+      entry.Set("name", device.name);
+      entry.Set("computeCapability", std::to_string(device.major) + "." + std::to_string(device.minor));
+      entry.Set("multiprocessors", device.multiprocessors);
+      entry.Set("memoryBytes", static_cast<double>(device.memory));
+      devices.Set(devices.Length(), entry);
+    }
+    cuda.Set("reason", reason);
+#else
+    cuda.Set("reason", "This build of hardbit has no CUDA support.");
+#endif
 
     const auto object = Napi::Object::New(env);
     object.Set("version", HARDBIT_VERSION);
@@ -100,6 +140,7 @@ void add_runtime(Napi::Object exports) {
   add<memory_info>(exports, "memory");
   add<drop_caches>(exports, "emptyCache");
   add<set_threads>(exports, "setThreads");
+  add<synchronize>(exports, "synchronize");
 }
 
 }  // namespace hardbit::node

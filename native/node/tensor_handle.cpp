@@ -1,7 +1,5 @@
 #include "node/tensor_handle.h"
 
-#include <cstring>
-
 #include "node/addon.h"
 #include "node/binding.h"
 
@@ -14,7 +12,7 @@ template <class Array>
 Napi::Value copy_out(Napi::Env env, const Tensor& tensor, std::size_t element_size) {
   const std::size_t bytes = tensor.byte_length();
   const Array array = Array::New(env, bytes / element_size);
-  if (bytes > 0) std::memcpy(array.ArrayBuffer().Data(), tensor.raw(), bytes);
+  if (bytes > 0) tensor.read_host(array.ArrayBuffer().Data());
   return array;
 }
 
@@ -25,6 +23,7 @@ Napi::Function TensorHandle::define(Napi::Env env) {
                      {
                          InstanceAccessor<&TensorHandle::shape>("shape"),
                          InstanceAccessor<&TensorHandle::dtype>("dtype"),
+                         InstanceAccessor<&TensorHandle::device>("device"),
                          InstanceAccessor<&TensorHandle::byte_length>("byteLength"),
                          InstanceAccessor<&TensorHandle::disposed>("disposed"),
                          InstanceMethod<&TensorHandle::read>("read"),
@@ -55,6 +54,7 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   });
   info.This().As<Napi::Object>().TypeTag(&tag);
   tensor_ = std::move(*pending);
+  // Memory of a GPU too: nothing but the garbage collector frees a handle that nobody disposes of.
   charged_ = static_cast<std::int64_t>(tensor_.byte_length());
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), charged_);
 }
@@ -86,6 +86,12 @@ Napi::Value TensorHandle::shape(const Napi::CallbackInfo& info) {
 Napi::Value TensorHandle::dtype(const Napi::CallbackInfo& info) {
   return guarded(info.Env(),
                  [&]() -> Napi::Value { return Napi::String::New(info.Env(), name(live("dtype").dtype())); });
+}
+
+Napi::Value TensorHandle::device(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return Napi::String::New(info.Env(), name(live("device").device()));
+  });
 }
 
 Napi::Value TensorHandle::byte_length(const Napi::CallbackInfo& info) {
@@ -120,7 +126,9 @@ Napi::Value TensorHandle::read(const Napi::CallbackInfo& info) {
 void TensorHandle::write(const Napi::CallbackInfo& info) {
   guarded(info.Env(), [&] {
     const Tensor tensor = live("write");
-    write_contents("write", tensor, FromJs<TypedData>::read(Arguments(info, "write"), 0));
+    const TypedData data = FromJs<TypedData>::read(Arguments(info, "write"), 0);
+    check_contents("write", tensor.dtype(), tensor.shape(), data);
+    tensor.write_host(data.bytes.data());
   });
 }
 

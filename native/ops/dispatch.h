@@ -1,6 +1,8 @@
 #pragma once
 #include <string>
+#include <utility>
 
+#include "runtime/cuda_build.h"
 #include "runtime/error.h"
 #include "runtime/tensor.h"
 
@@ -15,13 +17,43 @@ Device common_device(const Tensor& first, const Rest&... rest) {
   return first.device();
 }
 
-/// The one place where an operator chooses its back end: calls `cpu` for tensors in host memory.
-template <class Cpu>
-decltype(auto) dispatch(Device device, Cpu&& cpu) {
-  if (device != Device::cpu) {
+/// The one place where an operator chooses its back end. A build without CUDA never names what `cuda` calls.
+template <class Cpu, class Cuda>
+decltype(auto) dispatch(Device device, Cpu&& cpu, Cuda&& cuda) {
+  if (device == Device::cpu) return cpu();
+  if constexpr (cuda_built) {
+    return cuda();
+  } else {
+    static_cast<void>(cuda);
     throw Error("ERR_HARDBIT_NO_CUDA", "This build of hardbit has no CUDA support; use the cpu device.");
   }
-  return cpu();
+}
+
+/// The same where both back ends have a function of the same arguments:
+/// dispatch<cpu::relu, cuda::relu>(device, x, y, n).
+template <auto Cpu, auto Cuda, class... Arguments>
+decltype(auto) dispatch(Device device, Arguments&&... arguments) {
+  if (device == Device::cpu) return Cpu(std::forward<Arguments>(arguments)...);
+  if constexpr (cuda_built) {
+    return Cuda(std::forward<Arguments>(arguments)...);
+  } else {
+    throw Error("ERR_HARDBIT_NO_CUDA", "This build of hardbit has no CUDA support; use the cpu device.");
+  }
+}
+
+/// PORTING: goes when every operator has its cuda half.
+template <class Cpu>
+decltype(auto) dispatch(Device device, Cpu&& cpu) {
+  return dispatch(device, cpu, [&]() -> decltype(cpu()) {
+    throw Error("ERR_HARDBIT_UNSUPPORTED", "This operator has no CUDA half yet; use the cpu device.");
+  });
+}
+
+/// Of an operator that works on a few numbers of a model, on the cpu alone.
+inline void require_cpu(const char* op, Device device) {
+  if (device == Device::cpu) return;
+  throw Error("ERR_HARDBIT_UNSUPPORTED",
+              std::string(op) + ": runs on the cpu alone; copy its operands there first.");
 }
 
 }  // namespace hardbit::ops

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "runtime/allocator.h"
+#include "runtime/device.h"
 #include "runtime/error.h"
 
 namespace hardbit {
@@ -36,9 +37,12 @@ void check_shape(DType dtype, const Shape& shape) {
 
 class Storage {
  public:
-  explicit Storage(std::size_t bytes) : block_(allocate(bytes)) { ++storages; }
+  Storage(std::size_t bytes, Device device, Contents contents)
+      : memory_(device_memory(device, contents)), block_(memory_->allocate(bytes)) {
+    ++storages;
+  }
   ~Storage() {
-    release(block_);
+    memory_->release(block_);
     --storages;
   }
   Storage(const Storage&) = delete;
@@ -46,6 +50,7 @@ class Storage {
   std::byte* data() const { return static_cast<std::byte*>(block_.data); }
 
  private:
+  std::shared_ptr<Memory> memory_;
   Block block_;
 };
 
@@ -97,17 +102,34 @@ std::string to_string(const Shape& shape) {
   return text + "]";
 }
 
-Tensor Tensor::empty(DType dtype, Shape shape, Device device) {
-  if (device != Device::cpu) {
-    throw Error("ERR_HARDBIT_NO_CUDA", "This build of hardbit has no CUDA support; use the cpu device.");
-  }
+std::size_t byte_length(DType dtype, const Shape& shape) {
+  check_shape(dtype, shape);
+  if (dtype != DType::bits) return static_cast<std::size_t>(element_count(shape)) * element_size(dtype);
+  const std::int64_t columns = shape.empty() ? 1 : shape.back();
+  std::int64_t rows = 1;
+  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return static_cast<std::size_t>(rows * words(columns) * 8);
+}
+
+const char* name(Device device) { return device == Device::cpu ? "cpu" : "cuda"; }
+
+Tensor Tensor::allocate(DType dtype, Shape shape, Device device, Contents contents) {
   check_shape(dtype, shape);
   Tensor tensor;
   tensor.dtype_ = dtype;
   tensor.device_ = device;
   tensor.shape_ = std::move(shape);
-  tensor.storage_ = std::make_shared<Storage>(tensor.byte_length());
+  tensor.storage_ = std::make_shared<Storage>(tensor.byte_length(), device, contents);
+  return tensor;
+}
+
+Tensor Tensor::empty(DType dtype, Shape shape, Device device) {
+  Tensor tensor = allocate(dtype, std::move(shape), device, Contents::computed);
   if (dtype == DType::bits && tensor.columns() % 64 != 0) {
+    if (device != Device::cpu) {
+      fill_bytes(device, tensor.raw(), 0, tensor.byte_length());
+      return tensor;
+    }
     const std::int64_t row_words = tensor.row_words();
     auto* const data = tensor.data<std::uint64_t>();
     const std::int64_t rows = tensor.rows();
@@ -117,9 +139,47 @@ Tensor Tensor::empty(DType dtype, Shape shape, Device device) {
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape, Device device) {
-  Tensor tensor = empty(dtype, std::move(shape), device);
-  std::memset(tensor.raw(), 0, tensor.byte_length());
+  Tensor tensor = allocate(dtype, std::move(shape), device, Contents::computed);
+  fill_bytes(device, tensor.raw(), 0, tensor.byte_length());
   return tensor;
+}
+
+Tensor Tensor::from_host(DType dtype, Shape shape, const void* data, Device device) {
+  Tensor tensor = allocate(dtype, std::move(shape), device, Contents::uploaded);
+  tensor.write_host(data, Contents::uploaded);
+  return tensor;
+}
+
+void Tensor::write_host(const void* data, Contents contents) const {
+  if (byte_length() == 0) return;
+  const std::int64_t spare = dtype_ == DType::bits ? columns() % 64 : 0;
+  if (spare == 0) {
+    copy_from_host(device_, raw(), data, byte_length(), contents);
+    return;
+  }
+  // Kernels rely on zero padding.
+  std::vector<std::uint64_t> padded(byte_length() / 8);
+  std::memcpy(padded.data(), data, byte_length());
+  const std::uint64_t used = (std::uint64_t{1} << spare) - 1;
+  const auto row = static_cast<std::size_t>(row_words());
+  for (std::size_t last = row - 1; last < padded.size(); last += row) padded[last] &= used;
+  copy_from_host(device_, raw(), padded.data(), byte_length(), contents);
+}
+
+void Tensor::read_host(void* data) const {
+  if (byte_length() > 0) copy_to_host(device_, data, raw(), byte_length());
+}
+
+Tensor Tensor::to(Device device) const {
+  if (device == device_) return *this;
+  Tensor copy = allocate(dtype_, shape_, device, Contents::uploaded);
+  if (byte_length() == 0) return copy;
+  if (device == Device::cpu) {
+    read_host(copy.raw());
+  } else {
+    copy.write_host(raw(), Contents::uploaded);
+  }
+  return copy;
 }
 
 std::int64_t Tensor::rows() const {
@@ -176,8 +236,8 @@ Tensor Tensor::slice(std::int64_t begin, std::int64_t end) const {
 }
 
 Tensor Tensor::clone() const {
-  Tensor copy = empty(dtype_, shape_, device_);
-  if (byte_length() > 0) std::memcpy(copy.raw(), raw(), byte_length());
+  Tensor copy = allocate(dtype_, shape_, device_, Contents::computed);
+  copy_bytes(device_, copy.raw(), raw(), byte_length());
   return copy;
 }
 

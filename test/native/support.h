@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <string>
@@ -27,25 +28,36 @@ constexpr DType dtype_of() {
   return DType::bits;
 }
 
+/// Where tests put their operands: the cpu, or what HARDBIT_TEST_DEVICE says.
+inline Device device() {
+  static const Device chosen = [] {
+    const char* const name = std::getenv("HARDBIT_TEST_DEVICE");
+    return name != nullptr && std::string(name) == "cuda" ? Device::cuda : Device::cpu;
+  }();
+  return chosen;
+}
+
 template <class T>
 Tensor make(Shape shape, const std::vector<T>& values) {
-  Tensor x = Tensor::empty(dtype_of<T>(), std::move(shape));
+  const Tensor x = Tensor::empty(dtype_of<T>(), std::move(shape), device());
   EXPECT_EQ(x.byte_length(), values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(x.raw(), values.data(), x.byte_length());
+  if (x.byte_length() == values.size() * sizeof(T)) x.write_host(values.data());
   return x;
 }
 
 template <class T>
 std::vector<T> values(const Tensor& x) {
   EXPECT_EQ(x.dtype(), dtype_of<T>());
-  const auto all = x.span<const T>();
-  return {all.begin(), all.end()};
+  std::vector<T> all(x.byte_length() / sizeof(T));
+  x.read_host(all.data());
+  return all;
 }
 
 /// The bytes, so that comparisons tell −0 from 0 and one NaN from another.
 inline std::vector<unsigned char> bytes(const Tensor& x) {
-  const auto* const p = x.data<const unsigned char>();
-  return {p, p + x.byte_length()};
+  std::vector<unsigned char> all(x.byte_length());
+  x.read_host(all.data());
+  return all;
 }
 
 inline std::vector<float> random_floats(std::int64_t count, std::uint32_t seed, float low = -1,

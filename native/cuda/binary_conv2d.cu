@@ -1,0 +1,4 @@
+#include "cuda/binary_conv2d.h"
+#include "cuda/kernel.h"
+
+namespace hardbit::cuda {}  // namespace hardbit::cuda

@@ -1,0 +1,6 @@
+#pragma once
+#include <cstdint>
+
+#include "ops/conv2d.h"
+
+namespace hardbit::cuda {}  // namespace hardbit::cuda

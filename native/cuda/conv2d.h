@@ -1,0 +1,11 @@
+#pragma once
+#include "ops/conv2d.h"
+
+namespace hardbit::cuda {
+
+/// y = conv(x, w) + bias; `bias` may be null.
+void conv2d_forward(const ops::Conv2d& conv, const float* x, const float* w, const float* bias, float* y);
+void conv2d_backward_input(const ops::Conv2d& conv, const float* dy, const float* w, float* dx);
+void conv2d_backward_weight(const ops::Conv2d& conv, const float* dy, const float* x, float* dw);
+
+}  // namespace hardbit::cuda

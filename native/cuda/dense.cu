@@ -1,0 +1,4 @@
+#include "cuda/dense.h"
+#include "cuda/kernel.h"
+
+namespace hardbit::cuda {}  // namespace hardbit::cuda

@@ -1,0 +1,15 @@
+#pragma once
+#include <cstdint>
+
+#include "runtime/random.h"
+
+namespace hardbit::cuda {
+
+/// Bits [rows, words(columns)], 1 with probability 1 − rate.
+void dropout_mask(const Philox& philox, std::uint32_t stream, std::uint64_t step, double rate,
+                  std::uint64_t* mask, std::int64_t rows, std::int64_t columns);
+/// y = fl(x/(1 − rate)) where the bit is 1, else +0.
+void apply_dropout(const float* x, const std::uint64_t* mask, double rate, float* y, std::int64_t rows,
+                   std::int64_t columns);
+
+}  // namespace hardbit::cuda

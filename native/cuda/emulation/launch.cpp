@@ -1,0 +1,235 @@
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "cuda/emulation/driver.h"
+#include "cuda/emulation/fibers.h"
+#include "cuda/emulation/kernel.h"
+
+namespace hardbit::cuda::emulation {
+
+thread_local Place place;
+
+namespace {
+
+constexpr unsigned warp_size = 32;
+
+/// Lanes that meet.
+struct Meeting {
+  unsigned mask = 0;
+  unsigned arrived = 0;
+  unsigned readers = 0;
+  const char* operation = nullptr;
+  bool complete = false;
+  Lane lanes[warp_size];
+};
+
+enum class State { ready, at_barrier, at_meeting, done };
+
+struct Thread {
+  Fiber fiber;
+  State state = State::done;
+  uint3 index;
+  Meeting* meeting = nullptr;
+};
+
+/// The fibers of this system thread, and the block that they are.
+class Machine {
+ public:
+  void run(dim3 grid, dim3 block, std::size_t shared, const std::function<void()>& body) {
+    if (running_) throw std::logic_error("a kernel was started from a kernel");
+    const std::size_t count = std::size_t{block.x} * block.y * block.z;
+    if (count == 0 || count > 1024) {
+      throw std::logic_error("a block of " + std::to_string(count) + " threads; at most 1024 are possible");
+    }
+    if (shared > shared_memory_limit) {
+      throw std::logic_error("a block with " + std::to_string(shared) + " bytes of shared memory; at most " +
+                             std::to_string(shared_memory_limit) + " are possible");
+    }
+    while (threads_.size() < count) threads_.push_back(std::make_unique<Thread>());
+    count_ = count;
+    body_ = &body;
+    running_ = true;
+    const Running guard{running_};
+    const std::uint64_t blocks = std::uint64_t{grid.x} * grid.y * grid.z;
+    // Blocks run in an order of their own too: forwards, backwards, or from the middle on.
+    const std::uint64_t first = random_() % blocks;
+    const bool backwards = random_() % 2 == 0;
+    for (std::uint64_t i = 0; i < blocks; ++i) {
+      const std::uint64_t b = (first + (backwards ? blocks - i : i)) % blocks;
+      const uint3 index{static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
+                        static_cast<unsigned>(b / grid.x / grid.y)};
+      // New memory for every block, exactly as large as asked for: the address sanitizer watches its ends.
+      const std::unique_ptr<void, decltype(&std::free)> memory(std::malloc(shared), &std::free);
+      if (shared > 0) std::memset(memory.get(), 0xCD, shared);
+      shared_ = static_cast<unsigned char*>(memory.get());
+      place = {.thread = {}, .block = index, .block_size = block, .grid_size = grid};
+      run_block(block);
+    }
+  }
+
+  unsigned char* shared() const { return shared_; }
+
+  void barrier() {
+    Thread& me = *threads_[current_];
+    me.state = State::at_barrier;
+    ++at_barrier_;
+    if (at_barrier_ == count_) {
+      at_barrier_ = 0;
+      for (std::size_t t = 0; t < count_; ++t) threads_[t]->state = State::ready;
+    }
+    me.fiber.suspend();
+  }
+
+  void exchange(unsigned mask, const char* operation, const Lane& mine,
+                const std::function<void(const Lane*)>& read) {
+    Thread& me = *threads_[current_];
+    const unsigned lane = lane_id();
+    const std::size_t warp = current_ / warp_size;
+    if ((mask >> lane & 1) == 0) fail(std::string(operation) + " by a lane outside its mask");
+    Meeting* meeting = nullptr;
+    for (const auto& open : meetings_[warp]) {
+      if (!open->complete && open->readers == 0 && open->mask == mask && (open->arrived >> lane & 1) == 0) {
+        meeting = open.get();
+      }
+    }
+    if (meeting == nullptr) {
+      for (const auto& open : meetings_[warp]) {
+        if (open->arrived == 0 && open->readers == 0) meeting = open.get();
+      }
+      if (meeting == nullptr) {
+        meetings_[warp].push_back(std::make_unique<Meeting>());
+        meeting = meetings_[warp].back().get();
+      }
+      meeting->mask = mask;
+      meeting->operation = operation;
+      meeting->complete = false;
+    }
+    if (std::strcmp(meeting->operation, operation) != 0) {
+      fail(std::string(operation) + " meets " + meeting->operation + " in one warp");
+    }
+    meeting->lanes[lane] = mine;
+    meeting->arrived |= 1U << lane;
+    if (meeting->arrived == mask) {
+      meeting->complete = true;
+      meeting->readers = mask;
+      for (std::size_t t = warp * warp_size; t < std::min((warp + 1) * warp_size, count_); ++t) {
+        if (threads_[t]->meeting == meeting) threads_[t]->state = State::ready;
+      }
+    } else {
+      me.state = State::at_meeting;
+      me.meeting = meeting;
+      me.fiber.suspend();
+      me.meeting = nullptr;
+    }
+    read(meeting->lanes);
+    meeting->readers &= ~(1U << lane);
+    if (meeting->readers == 0) {
+      meeting->arrived = 0;
+      meeting->complete = false;
+    }
+  }
+
+  unsigned lane_id() const { return static_cast<unsigned>(current_ % warp_size); }
+
+  [[noreturn]] static void fail(const std::string& sentence) {
+    throw std::logic_error("kernel: " + sentence);
+  }
+
+ private:
+  struct Running {
+    bool& running;
+    ~Running() { running = false; }
+  };
+
+  void run_block(dim3 size) {
+    std::vector<std::size_t> order(count_);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::shuffle(order.begin(), order.end(), random_);
+    meetings_.resize((count_ + warp_size - 1) / warp_size);
+    for (auto& warp : meetings_) warp.clear();
+    at_barrier_ = 0;
+    done_ = 0;
+    failure_ = nullptr;
+    for (std::size_t t = 0; t < count_; ++t) {
+      Thread& thread = *threads_[t];
+      thread.index = {static_cast<unsigned>(t % size.x), static_cast<unsigned>(t / size.x % size.y),
+                      static_cast<unsigned>(t / size.x / size.y)};
+      thread.state = State::ready;
+      thread.meeting = nullptr;
+      thread.fiber.start(&Machine::enter, this);
+    }
+    while (done_ < count_) {
+      bool moved = false;
+      for (const std::size_t t : order) {
+        if (threads_[t]->state != State::ready) continue;
+        moved = true;
+        current_ = t;
+        place.thread = threads_[t]->index;
+        threads_[t]->fiber.resume();
+        if (failure_) std::rethrow_exception(failure_);
+      }
+      if (!moved) {
+        fail("threads wait in vain: " + std::to_string(at_barrier_) + " of " + std::to_string(count_) +
+             " at a barrier, " + std::to_string(done_) + " ended, the others within their warps");
+      }
+    }
+  }
+
+  static void enter(void* machine) {
+    auto& self = *static_cast<Machine*>(machine);
+    try {
+      (*self.body_)();
+    } catch (...) {
+      self.failure_ = std::current_exception();
+    }
+    ++self.done_;
+    Thread& me = *self.threads_[self.current_];
+    me.state = State::done;
+    me.fiber.finish();
+  }
+
+  static std::uint64_t seed() {
+    const char* const given = std::getenv("HARDBIT_EMULATION_SEED");
+    return given == nullptr ? 1 : std::strtoull(given, nullptr, 10);
+  }
+
+  std::vector<std::unique_ptr<Thread>> threads_;
+  std::vector<std::vector<std::unique_ptr<Meeting>>> meetings_;
+  std::mt19937_64 random_{seed()};
+  std::size_t count_ = 0;
+  std::size_t current_ = 0;
+  std::size_t at_barrier_ = 0;
+  std::size_t done_ = 0;
+  const std::function<void()>* body_ = nullptr;
+  unsigned char* shared_ = nullptr;
+  std::exception_ptr failure_;
+  bool running_ = false;
+};
+
+Machine& machine() {
+  thread_local Machine machine;
+  return machine;
+}
+
+}  // namespace
+
+void launch(dim3 grid, dim3 block, std::size_t shared, std::function<void()> body) {
+  if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+  queue([=, body = std::move(body)] { machine().run(grid, block, shared, body); });
+}
+
+unsigned char* dynamic_shared_memory() { return machine().shared(); }
+void block_barrier() { machine().barrier(); }
+void exchange(unsigned mask, const char* operation, const Lane& mine,
+              const std::function<void(const Lane*)>& read) {
+  machine().exchange(mask, operation, mine, read);
+}
+unsigned lane_id() { return machine().lane_id(); }
+
+}  // namespace hardbit::cuda::emulation
