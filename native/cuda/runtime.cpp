@@ -76,10 +76,11 @@ Pool::Pool(Use use) : state_(std::make_unique<State>(State{use, {}, {}})) {
 }
 
 Pool::~Pool() {
+  // The blocks of a graph that is gone serve everybody.
+  const std::shared_ptr<Pool>& heir = main_pool();
   const std::lock_guard lock(pools_mutex);
   std::erase(all_free(), &state_->free);
-  // The blocks of a graph that is gone serve everybody.
-  main_pool()->state_->free.merge(state_->free);
+  heir->state_->free.merge(state_->free);
 }
 
 Block Pool::allocate(std::size_t bytes) {

@@ -80,7 +80,8 @@ namespace {
 
 void* prepare(std::byte* stack, Fiber* fiber) {
   auto* top = reinterpret_cast<std::uint64_t*>(stack + stack_bytes);
-  *--top = 0;  // keeps the stack aligned at the call in hardbit_fiber_entry
+  top -= 2;  // where hardbit_fiber_entry calls, the stack is aligned to 16 bytes
+  top[0] = top[1] = 0;
   *--top = reinterpret_cast<std::uint64_t>(&hardbit_fiber_entry);
   *--top = 0;                                             // rbp
   *--top = 0;                                             // rbx
