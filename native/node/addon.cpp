@@ -26,6 +26,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
   add_quantizers(exports);
   add_random(exports);
   add_readers(exports);
+  add_recording(exports);
   add_bench(exports);
 }
 

@@ -335,6 +335,7 @@ void add_pooling(Napi::Object exports);
 void add_quantizers(Napi::Object exports);
 void add_random(Napi::Object exports);
 void add_readers(Napi::Object exports);
+void add_recording(Napi::Object exports);
 void add_bench(Napi::Object exports);
 
 }  // namespace hardbit::node

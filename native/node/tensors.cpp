@@ -1,6 +1,9 @@
 #include <optional>
 
 #include "node/binding.h"
+#include "ops/check.h"
+#include "ops/dispatch.h"
+#include "runtime/device.h"
 
 namespace hardbit::node {
 namespace {
@@ -31,6 +34,12 @@ Tensor tensor(DType dtype, const Shape& shape, const std::optional<TypedData>& d
 Tensor reshape(const Tensor& x, const Shape& shape) { return x.reshape(shape); }
 Tensor slice(const Tensor& x, std::int64_t begin, std::int64_t end) { return x.slice(begin, end); }
 Tensor clone(const Tensor& x) { return x.clone(); }
+/// to ← from, of one dtype, shape and device.
+void assign(const Tensor& to, const Tensor& from) {
+  ops::check::dtype("assign", "from", from, to.dtype());
+  ops::check::shape("assign", "from", from, to.shape());
+  copy_bytes(ops::common_device(to, from), to.raw(), from.raw(), to.byte_length());
+}
 Tensor to_device(const Tensor& x, Device device) { return x.to(device); }
 
 }  // namespace
@@ -57,6 +66,7 @@ void add_tensors(Napi::Object exports) {
   add<slice>(exports, "slice");
   add<clone>(exports, "clone");
   add<to_device>(exports, "toDevice");
+  add<assign>(exports, "assign");
 }
 
 }  // namespace hardbit::node
