@@ -31,11 +31,11 @@ const trainedModels = [
   { model: 'lenet5', recipe: 'xnor' },
 ];
 const attackedModels = ['mnist-fcn', 'lenet5', 'mnist-cnn'];
-/** At ε = 0.1 few pixels of 2 bits can change; L2 puts the accuracy of the same networks near its middle. */
+/** At ε = 0.1 few pixels of 2 bits can change; in L2 the accuracy of the same networks stands nearer its middle. */
 const attackOptions = [
-  { steps: 20, norm: 'linf', epsilon: 0.1, starts: ['same', 'other'] },
-  { steps: 40, norm: 'linf', epsilon: 0.1, starts: ['same'] },
-  { steps: 20, norm: 'l2', epsilon: 1.5, starts: ['same'] },
+  { steps: 20, norm: 'linf', epsilon: 0.1, starts: ['same', 'other'], on: attackedModels },
+  { steps: 40, norm: 'linf', epsilon: 0.1, starts: ['same'], on: attackedModels },
+  { steps: 20, norm: 'l2', epsilon: 1.5, starts: ['same'], on: ['mnist-fcn', 'lenet5'] },
 ];
 
 function readOptions() {
@@ -86,18 +86,22 @@ function fitOf({ model, recipe }) {
   return fit;
 }
 
-/** Everything to measure, in order: what is dear and what was not asked for first comes last. */
+/** Everything to measure, in order: what answers the question first, and of that the cheap networks. */
 function planWork({ seeds, only }, arithmetics) {
   const trainings = trainedModels.flatMap((network) =>
     seeds.flatMap((seed) => arithmetics.map((arithmetic) => ({ ...network, seed, arithmetic }))),
   );
-  const cells = attackOptions.flatMap(({ starts, ...attack }) =>
+  const cells = attackOptions.flatMap(({ starts, on, ...attack }) =>
     starts.flatMap((start) =>
-      attackedModels.flatMap((model) =>
+      on.flatMap((model) =>
         seeds.flatMap((seed) =>
           (start === 'same' ? arithmetics : ['float']).map((arithmetic) => ({
-            ...{ model, recipe: 'bnn', seed },
-            ...{ attack, arithmetic, starts: start },
+            model,
+            recipe: 'bnn',
+            seed,
+            attack,
+            arithmetic,
+            starts: start,
           })),
         ),
       ),
@@ -219,7 +223,10 @@ function compareTrainings(networks) {
       return arithmetic === 'float' || float === undefined ? [] : [toPoints(float.accuracy - each.accuracy)];
     });
     return {
-      ...{ model, recipe, arithmetic, seeds: group.map(({ seed }) => seed) },
+      model,
+      recipe,
+      arithmetic,
+      seeds: group.map(({ seed }) => seed),
       accuracy: hardbit.meanAndDeviation(group.map(({ accuracy }) => accuracy)),
       lostPoints: losses.length === 0 ? null : judge(losses, limits.training),
     };
@@ -235,8 +242,11 @@ function pair(cell, float) {
   const count = (a, b) => a.reduce((sum, value, i) => sum + Number(value === 0 && b[i] === 1), 0);
   return {
     seed: cell.seed,
-    ...{ lostPoints: toPoints(difference), low: toPoints(low), high: toPoints(high) },
-    ...{ fooledByFloatAlone: count(reference, own), fooledByThisAlone: count(own, reference) },
+    lostPoints: toPoints(difference),
+    low: toPoints(low),
+    high: toPoints(high),
+    fooledByFloatAlone: count(reference, own),
+    fooledByThisAlone: count(own, reference),
   };
 }
 
@@ -258,7 +268,12 @@ function compareAttacks(cells) {
       });
       const losses = pairs.map(({ lostPoints }) => lostPoints);
       return {
-        ...{ model, attack, arithmetic, starts, n, seeds: group.map(({ seed }) => seed) },
+        model,
+        attack,
+        arithmetic,
+        starts,
+        n,
+        seeds: group.map(({ seed }) => seed),
         cleanAccuracy: hardbit.meanAndDeviation(group.map(({ cleanAccuracy }) => cleanAccuracy)),
         adversarialAccuracy: hardbit.meanAndDeviation(
           group.map(({ adversarialAccuracy }) => adversarialAccuracy),
@@ -285,7 +300,9 @@ function assemble(measurements, { seeds, images, threads }, { arithmetics, unsup
     machine: describeMachine(threads),
     command: `node scripts/studies/gradient-arithmetic.mjs --out DIR --seeds ${seeds} --images ${images} --threads ${threads}`,
     complete: networks.length === trainings.length && attacked.length === cells.length,
-    ...{ dataset: 'mnist', inputBits: INPUT_BITS, unsupported },
+    dataset: 'mnist',
+    inputBits: INPUT_BITS,
+    unsupported,
     fits: groupsOf(fits, (each) => each).map(([each]) => ({ ...each, ...fitOf(each) })),
     trainings: { comparisons: compareTrainings(networks), networks },
     attacks: {
