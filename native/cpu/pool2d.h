@@ -5,16 +5,9 @@
 
 namespace hardbit::cpu {
 
-/// The operators of ops/pool2d.h on valid operands, into allocated results.
-struct Pooling {
-  ops::Pool2dGeometry geometry;
-  std::int64_t images;
-  std::int64_t height;
-  std::int64_t width;
-  std::int64_t channels;
-  std::int64_t out_height;
-  std::int64_t out_width;
-};
+// The operators of ops/pool2d.h on valid operands, into allocated results.
+
+using ops::Pooling;
 
 /// T: float, std::int16_t, std::int32_t. `index` may be null.
 template <class T>

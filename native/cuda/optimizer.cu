@@ -1,4 +1,91 @@
+#include <cmath>
+#include <limits>
+
 #include "cuda/kernel.h"
 #include "cuda/optimizer.h"
 
-namespace hardbit::cuda {}  // namespace hardbit::cuda
+namespace hardbit::cuda {
+namespace {
+
+/// Clipping to ±limit, to ±∞ (nothing) where it is 0.
+float clip_limit(double clip) {
+  return clip > 0 ? static_cast<float>(clip) : std::numeric_limits<float>::infinity();
+}
+
+/// As std::min(std::max(value, −limit), limit), whose first operand a NaN stays.
+__device__ inline float clipped(float value, float limit) {
+  const float above = value < -limit ? -limit : value;
+  return limit < above ? limit : above;
+}
+
+}  // namespace
+
+void adam_step(float* value, const float* gradient, float* m, float* v, std::int64_t n,
+               const ops::AdamParameters& parameters) {
+  const auto step = static_cast<double>(parameters.step);
+  // As cpu/optimizer.cpp: both bias corrections are taken out of the loop.
+  const double root = std::sqrt(1 - std::pow(parameters.beta2, step));
+  const auto keep = static_cast<float>(1 - parameters.learning_rate * parameters.weight_decay);
+  const auto beta1 = static_cast<float>(parameters.beta1);
+  const auto rest1 = static_cast<float>(1 - parameters.beta1);
+  const auto beta2 = static_cast<float>(parameters.beta2);
+  const auto rest2 = static_cast<float>(1 - parameters.beta2);
+  const auto rate =
+      static_cast<float>(parameters.learning_rate * root / (1 - std::pow(parameters.beta1, step)));
+  const auto epsilon = static_cast<float>(parameters.epsilon * root);
+  const float limit = clip_limit(parameters.clip);
+  for_each(n, [=] __device__(std::int64_t i) {
+    const float g = gradient[i];
+    const float mi = beta1 * m[i] + rest1 * g;
+    const float vi = beta2 * v[i] + rest2 * g * g;
+    m[i] = mi;
+    v[i] = vi;
+    value[i] = clipped(value[i] * keep - rate * (mi / (std::sqrt(vi) + epsilon)), limit);
+  });
+}
+
+void sgd_step(float* value, const float* gradient, float* velocity, std::int64_t n,
+              const ops::SgdParameters& parameters) {
+  const auto rate = static_cast<float>(parameters.learning_rate);
+  const auto momentum = static_cast<float>(parameters.momentum);
+  const auto decay = static_cast<float>(parameters.weight_decay);
+  const float limit = clip_limit(parameters.clip);
+  const bool nesterov = parameters.nesterov;
+  for_each(n, [=] __device__(std::int64_t i) {
+    const float g = gradient[i] + decay * value[i];
+    if (velocity == nullptr) {
+      value[i] = clipped(value[i] - rate * g, limit);
+      return;
+    }
+    const float moved = momentum * velocity[i] + g;
+    velocity[i] = moved;
+    value[i] = clipped(value[i] - rate * (nesterov ? g + momentum * moved : moved), limit);
+  });
+}
+
+std::int64_t bop_step(float* weights, const float* gradient, float* m, std::int64_t n,
+                      const ops::BopParameters& parameters) {
+  const auto keep = static_cast<float>(1 - parameters.gamma);
+  const auto gamma = static_cast<float>(parameters.gamma);
+  const auto threshold = static_cast<float>(parameters.threshold);
+  return reduced(
+      n, std::int64_t{0},
+      [=] __device__(std::int64_t i) {
+        const float w = weights[i];
+        const float average = keep * m[i] + gamma * gradient[i];
+        const bool flip = w * average > threshold;
+        m[i] = average;
+        weights[i] = flip ? -w : w;
+        return static_cast<std::int64_t>(flip ? 1 : 0);
+      },
+      Plus());
+}
+
+void average_step(float* average, const float* value, std::int64_t n, double decay) {
+  for_each(n, [=] __device__(std::int64_t i) {
+    average[i] = static_cast<float>(decay * static_cast<double>(average[i]) +
+                                    (1 - decay) * static_cast<double>(value[i]));
+  });
+}
+
+}  // namespace hardbit::cuda

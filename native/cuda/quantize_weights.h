@@ -18,9 +18,9 @@ float tanh_weights(const float* w, float* t, std::int64_t n);
 /// Codes of t/(2·maximum) + ½, which overwrites t.
 void dorefa_codes(float* t, float maximum, int bits, std::uint8_t* codes, std::int64_t n);
 void dorefa_weights_backward(const float* g, const float* w, double maximum, float* dw, std::int64_t n);
-/// Returns the OR of all codes; bits above the highest plane are left out.
-int code_planes(const std::uint8_t* codes, int bits, std::uint64_t* planes, std::int64_t rows,
-                std::int64_t columns);
+/// A code above the highest plane is reported (Report::code), its upper bits are left out.
+void code_planes(const std::uint8_t* codes, int bits, std::uint64_t* planes, std::int64_t rows,
+                 std::int64_t columns);
 void planes_to_float(const std::uint64_t* planes, std::span<const float> coefficients, const float* scale,
                      float* w, std::int64_t rows, std::int64_t columns);
 /// T: std::int16_t, std::int32_t.

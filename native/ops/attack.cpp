@@ -1,6 +1,7 @@
 #include "ops/attack.h"
 
 #include "cpu/attack.h"
+#include "cuda/attack.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -21,10 +22,8 @@ Tensor attack_step(const Tensor& x, const Tensor& gradient, const Tensor& origin
   const float eps = check::between(op, "epsilon", epsilon, 0, 1);
   const Device device = common_device(x, gradient, origin);
   Tensor y = Tensor::empty(DType::f32, x.shape(), device);
-  dispatch(device, [&] {
-    cpu::attack_step(x.data<float>(), gradient.data<float>(), origin.data<float>(), step, eps,
-                     y.data<float>(), x.count());
-  });
+  dispatch<cpu::attack_step, cuda::attack_step>(device, x.data<float>(), gradient.data<float>(),
+                                                origin.data<float>(), step, eps, y.data<float>(), x.count());
   return y;
 }
 
@@ -37,10 +36,9 @@ Tensor attack_uniform_start(const Tensor& origin, double radius, double epsilon,
   const float eps = check::between(op, "epsilon", epsilon, 0, 1);
   const std::uint32_t word = check::stream(op, stream);
   Tensor y = Tensor::empty(DType::f32, origin.shape(), origin.device());
-  dispatch(origin.device(), [&] {
-    cpu::attack_uniform_start(origin.data<float>(), r, eps, Philox(seed), word, first_row, y.data<float>(),
-                              origin.dim(0), columns(origin));
-  });
+  dispatch<cpu::attack_uniform_start, cuda::attack_uniform_start>(
+      origin.device(), origin.data<float>(), r, eps, Philox(seed), word, first_row, y.data<float>(),
+      origin.dim(0), columns(origin));
   return y;
 }
 
@@ -53,10 +51,9 @@ Tensor attack_sign_start(const Tensor& origin, double alpha, double epsilon, std
   const float eps = check::between(op, "epsilon", epsilon, 0, 1);
   const std::uint32_t word = check::stream(op, stream);
   Tensor y = Tensor::empty(DType::f32, origin.shape(), origin.device());
-  dispatch(origin.device(), [&] {
-    cpu::attack_sign_start(origin.data<float>(), a, eps, Philox(seed), word, first_row, y.data<float>(),
-                           origin.dim(0), columns(origin));
-  });
+  dispatch<cpu::attack_sign_start, cuda::attack_sign_start>(origin.device(), origin.data<float>(), a, eps,
+                                                            Philox(seed), word, first_row, y.data<float>(),
+                                                            origin.dim(0), columns(origin));
   return y;
 }
 
@@ -71,10 +68,9 @@ Tensor attack_step_l2(const Tensor& x, const Tensor& gradient, const Tensor& ori
   check::not_negative(op, "epsilon", epsilon);
   const Device device = common_device(x, gradient, origin);
   Tensor y = Tensor::empty(DType::f32, x.shape(), device);
-  dispatch(device, [&] {
-    cpu::attack_step_l2(x.data<float>(), gradient.data<float>(), origin.data<float>(), step_size, epsilon,
-                        y.data<float>(), x.dim(0), columns(x));
-  });
+  dispatch<cpu::attack_step_l2, cuda::attack_step_l2>(device, x.data<float>(), gradient.data<float>(),
+                                                      origin.data<float>(), step_size, epsilon,
+                                                      y.data<float>(), x.dim(0), columns(x));
   return y;
 }
 
@@ -86,10 +82,9 @@ Tensor attack_uniform_start_l2(const Tensor& origin, double epsilon, std::uint64
   check::not_negative(op, "epsilon", epsilon);
   const std::uint32_t word = check::stream(op, stream);
   Tensor y = Tensor::empty(DType::f32, origin.shape(), origin.device());
-  dispatch(origin.device(), [&] {
-    cpu::attack_uniform_start_l2(origin.data<float>(), epsilon, Philox(seed), word, first_row,
-                                 y.data<float>(), origin.dim(0), columns(origin));
-  });
+  dispatch<cpu::attack_uniform_start_l2, cuda::attack_uniform_start_l2>(
+      origin.device(), origin.data<float>(), epsilon, Philox(seed), word, first_row, y.data<float>(),
+      origin.dim(0), columns(origin));
   return y;
 }
 
@@ -100,9 +95,8 @@ Tensor row_distances(const Tensor& a, const Tensor& b) {
   check::f32(op, "b", b, a.shape());
   const Device device = common_device(a, b);
   Tensor distances = Tensor::empty(DType::f32, {a.dim(0)}, device);
-  dispatch(device, [&] {
-    cpu::row_distances(a.data<float>(), b.data<float>(), distances.data<float>(), a.dim(0), columns(a));
-  });
+  dispatch<cpu::row_distances, cuda::row_distances>(device, a.data<float>(), b.data<float>(),
+                                                    distances.data<float>(), a.dim(0), columns(a));
   return distances;
 }
 
@@ -111,7 +105,8 @@ std::int64_t count_flippable(const Tensor& x, double epsilon, int bits) {
   check::dtype(op, "x", x, DType::f32);
   const float eps = check::between(op, "epsilon", epsilon, 0, 1);
   check::integer_between(op, "bits", bits, 1, 8);
-  return dispatch(x.device(), [&] { return cpu::count_flippable(x.data<float>(), eps, bits, x.count()); });
+  return dispatch<cpu::count_flippable, cuda::count_flippable>(x.device(), x.data<float>(), eps, bits,
+                                                               x.count());
 }
 
 Perturbation perturbation(const Tensor& a, const Tensor& b, double epsilon) {
@@ -119,13 +114,14 @@ Perturbation perturbation(const Tensor& a, const Tensor& b, double epsilon) {
   check::dtype(op, "a", a, DType::f32);
   check::f32(op, "b", b, a.shape());
   const float eps = check::between(op, "epsilon", epsilon, 0, 1);
-  return dispatch(common_device(a, b),
-                  [&] { return cpu::perturbation(a.data<float>(), b.data<float>(), eps, a.count()); });
+  return dispatch<cpu::perturbation, cuda::perturbation>(common_device(a, b), a.data<float>(),
+                                                         b.data<float>(), eps, a.count());
 }
 
 std::int64_t count_invalid_pixels(const Tensor& x) {
   check::dtype("countInvalidPixels", "x", x, DType::f32);
-  return dispatch(x.device(), [&] { return cpu::count_invalid_pixels(x.data<float>(), x.count()); });
+  return dispatch<cpu::count_invalid_pixels, cuda::count_invalid_pixels>(x.device(), x.data<float>(),
+                                                                         x.count());
 }
 
 }  // namespace hardbit::ops

@@ -1,6 +1,7 @@
 #include "ops/batch_norm.h"
 
 #include "cpu/batch_norm.h"
+#include "cuda/batch_norm.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -86,9 +87,8 @@ BatchNormTrained batch_norm_train(const Tensor& x, double scale, const Tensor& g
   BatchNormTrained out{Tensor::empty(DType::f32, x.shape(), device),
                        Tensor::empty(DType::f32, {channels}, device),
                        Tensor::empty(DType::f32, {channels}, device)};
-  dispatch(device, [&] {
-    cpu::batch_norm_train(x, z_scale, gamma, beta, running_mean, running_variance, momentum, epsilon, out);
-  });
+  dispatch<cpu::batch_norm_train, cuda::batch_norm_train>(device, x, z_scale, gamma, beta, running_mean,
+                                                          running_variance, momentum, epsilon, out);
   return out;
 }
 
@@ -100,7 +100,8 @@ BatchNormGradients batch_norm_backward(const Tensor& dy, const Tensor& x, double
   BatchNormGradients out{Tensor::empty(DType::f32, x.shape(), device),
                          Tensor::empty(DType::f32, {channels}, device),
                          Tensor::empty(DType::f32, {channels}, device)};
-  dispatch(device, [&] { cpu::batch_norm_backward(dy, x, z_scale, gamma, mean, inverse_deviation, out); });
+  dispatch<cpu::batch_norm_backward, cuda::batch_norm_backward>(device, dy, x, z_scale, gamma, mean,
+                                                                inverse_deviation, out);
   return out;
 }
 
@@ -112,8 +113,8 @@ Tensor batch_norm_eval(const Tensor& x, double scale, const Tensor& gamma, const
   const float eps = check::not_negative(op, "epsilon", epsilon);
   const Device device = common_device(x, gamma, beta, running_mean, running_variance);
   Tensor y = Tensor::empty(DType::f32, x.shape(), device);
-  dispatch(device,
-           [&] { cpu::batch_norm_eval(x, z_scale, gamma, beta, running_mean, running_variance, eps, y); });
+  dispatch<cpu::batch_norm_eval, cuda::batch_norm_eval>(device, x, z_scale, gamma, beta, running_mean,
+                                                        running_variance, eps, y);
   return y;
 }
 
@@ -127,7 +128,8 @@ Tensor batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Ten
   const float eps = check::not_negative(op, "epsilon", epsilon);
   const Device device = common_device(dy, gamma, running_variance);
   Tensor dx = Tensor::empty(DType::f32, dy.shape(), device);
-  dispatch(device, [&] { cpu::batch_norm_eval_backward(dy, gamma, running_variance, eps, dx); });
+  dispatch<cpu::batch_norm_eval_backward, cuda::batch_norm_eval_backward>(device, dy, gamma, running_variance,
+                                                                          eps, dx);
   return dx;
 }
 
@@ -141,10 +143,8 @@ BatchNormSignTrained batch_norm_sign_train(const Tensor& x, double scale, const 
   const Device device = common_device(x, gamma, beta, running_mean, running_variance);
   BatchNormSignTrained out{empty_signs(x, with_mask, device), Tensor::empty(DType::f32, {channels}, device),
                            Tensor::empty(DType::f32, {channels}, device)};
-  dispatch(device, [&] {
-    cpu::batch_norm_sign_train(x, z_scale, gamma, beta, running_mean, running_variance, momentum, epsilon,
-                               out);
-  });
+  dispatch<cpu::batch_norm_sign_train, cuda::batch_norm_sign_train>(
+      device, x, z_scale, gamma, beta, running_mean, running_variance, momentum, epsilon, out);
   return out;
 }
 
@@ -161,9 +161,8 @@ BatchNormGradients batch_norm_sign_backward(const Tensor& dy, const Tensor& x, d
   BatchNormGradients out{Tensor::empty(DType::f32, x.shape(), device),
                          Tensor::empty(DType::f32, {channels}, device),
                          Tensor::empty(DType::f32, {channels}, device)};
-  dispatch(device, [&] {
-    cpu::batch_norm_sign_backward(dy, x, z_scale, gamma, beta, mean, inverse_deviation, surrogate, mask, out);
-  });
+  dispatch<cpu::batch_norm_sign_backward, cuda::batch_norm_sign_backward>(
+      device, dy, x, z_scale, gamma, beta, mean, inverse_deviation, surrogate, mask, out);
   return out;
 }
 
@@ -176,9 +175,8 @@ BatchNormSigns batch_norm_sign_eval(const Tensor& x, double scale, const Tensor&
   const float eps = check::not_negative(op, "epsilon", epsilon);
   const Device device = common_device(x, gamma, beta, running_mean, running_variance);
   BatchNormSigns y = empty_signs(x, with_mask, device);
-  dispatch(device, [&] {
-    cpu::batch_norm_sign_eval(x, z_scale, gamma, beta, running_mean, running_variance, eps, y);
-  });
+  dispatch<cpu::batch_norm_sign_eval, cuda::batch_norm_sign_eval>(device, x, z_scale, gamma, beta,
+                                                                  running_mean, running_variance, eps, y);
   return y;
 }
 
@@ -205,10 +203,8 @@ Tensor batch_norm_sign_eval_backward(const Tensor& dy, const Tensor* x, double s
   const float eps = check::not_negative(op, "epsilon", epsilon);
   const Device device = common_device(dy, gamma, beta, running_mean, running_variance);
   Tensor dx = Tensor::empty(DType::f32, dy.shape(), device);
-  dispatch(device, [&] {
-    cpu::batch_norm_sign_eval_backward(dy, x, z_scale, gamma, beta, running_mean, running_variance, eps,
-                                       surrogate, mask, dx);
-  });
+  dispatch<cpu::batch_norm_sign_eval_backward, cuda::batch_norm_sign_eval_backward>(
+      device, dy, x, z_scale, gamma, beta, running_mean, running_variance, eps, surrogate, mask, dx);
   return dx;
 }
 

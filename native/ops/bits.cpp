@@ -1,6 +1,7 @@
 #include "ops/bits.h"
 
 #include "cpu/bits.h"
+#include "cuda/bits.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -9,17 +10,16 @@ namespace hardbit::ops {
 Tensor pack_signs(const Tensor& x) {
   check::dtype("packSigns", "x", x, DType::f32);
   Tensor bits = Tensor::empty(DType::bits, x.shape(), x.device());
-  dispatch(x.device(),
-           [&] { cpu::pack_signs(x.data<float>(), bits.data<std::uint64_t>(), x.rows(), x.columns()); });
+  dispatch<cpu::pack_signs, cuda::pack_signs>(x.device(), x.data<float>(), bits.data<std::uint64_t>(),
+                                              x.rows(), x.columns());
   return bits;
 }
 
 Tensor unpack_signs(const Tensor& bits) {
   check::dtype("unpackSigns", "x", bits, DType::bits);
   Tensor x = Tensor::empty(DType::f32, bits.shape(), bits.device());
-  dispatch(bits.device(), [&] {
-    cpu::unpack_signs(bits.data<std::uint64_t>(), x.data<float>(), bits.rows(), bits.columns());
-  });
+  dispatch<cpu::unpack_signs, cuda::unpack_signs>(bits.device(), bits.data<std::uint64_t>(), x.data<float>(),
+                                                  bits.rows(), bits.columns());
   return x;
 }
 
@@ -36,10 +36,8 @@ Tensor reshape_signs(const Tensor& bits, const Shape& shape) {
                     "; expected a shape with " + std::to_string(bits.count()) + " elements.");
   }
   if (y.count() == 0) return y;
-  dispatch(bits.device(), [&] {
-    cpu::repack_bits(bits.data<std::uint64_t>(), bits.columns(), y.data<std::uint64_t>(), y.rows(),
-                     y.columns());
-  });
+  dispatch<cpu::repack_bits, cuda::repack_bits>(bits.device(), bits.data<std::uint64_t>(), bits.columns(),
+                                                y.data<std::uint64_t>(), y.rows(), y.columns());
   return y;
 }
 

@@ -3,6 +3,7 @@
 #include "cpu/dense.h"
 #include "cpu/onednn.h"
 #include "cpu/ordered_float.h"
+#include "cuda/dense.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -75,8 +76,8 @@ Tensor sum_rows(const Tensor& dy) {
   check::dtype("sumRows", "dy", dy, DType::f32);
   check::rank_at_least("sumRows", "dy", dy, 2);
   Tensor sums = Tensor::empty(DType::f32, {dy.columns()}, dy.device());
-  dispatch(dy.device(),
-           [&] { cpu::sum_rows(dy.data<float>(), sums.data<float>(), dy.rows(), dy.columns()); });
+  dispatch<cpu::sum_rows, cuda::sum_rows>(dy.device(), dy.data<float>(), sums.data<float>(), dy.rows(),
+                                          dy.columns());
   return sums;
 }
 

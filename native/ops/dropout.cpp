@@ -1,6 +1,7 @@
 #include "ops/dropout.h"
 
 #include "cpu/dropout.h"
+#include "cuda/dropout.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -25,11 +26,11 @@ Dropout dropout(const Tensor& x, double rate, std::uint64_t seed, std::uint64_t 
   }
   Dropout out{Tensor::empty(DType::f32, x.shape(), x.device()),
               Tensor::empty(DType::bits, x.shape(), x.device())};
-  dispatch(x.device(), [&] {
-    cpu::dropout_mask(Philox(seed), word, step, rate, out.mask.data<std::uint64_t>(), x.rows(), x.columns());
-    cpu::apply_dropout(x.data<float>(), out.mask.data<std::uint64_t>(), rate, out.y.data<float>(), x.rows(),
-                       x.columns());
-  });
+  dispatch<cpu::dropout_mask, cuda::dropout_mask>(x.device(), Philox(seed), word, step, rate,
+                                                  out.mask.data<std::uint64_t>(), x.rows(), x.columns());
+  dispatch<cpu::apply_dropout, cuda::apply_dropout>(x.device(), x.data<float>(),
+                                                    out.mask.data<std::uint64_t>(), rate, out.y.data<float>(),
+                                                    x.rows(), x.columns());
   return out;
 }
 
@@ -40,10 +41,8 @@ Tensor dropout_backward(const Tensor& dy, const Tensor& mask, double rate) {
   check_rate(op, rate);
   const Device device = common_device(dy, mask);
   Tensor dx = Tensor::empty(DType::f32, dy.shape(), device);
-  dispatch(device, [&] {
-    cpu::apply_dropout(dy.data<float>(), mask.data<std::uint64_t>(), rate, dx.data<float>(), dy.rows(),
-                       dy.columns());
-  });
+  dispatch<cpu::apply_dropout, cuda::apply_dropout>(device, dy.data<float>(), mask.data<std::uint64_t>(),
+                                                    rate, dx.data<float>(), dy.rows(), dy.columns());
   return dx;
 }
 

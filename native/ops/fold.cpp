@@ -5,6 +5,7 @@
 
 #include "ops/batch_norm.h"
 #include "ops/check.h"
+#include "ops/dispatch.h"
 
 namespace hardbit::ops {
 namespace {
@@ -47,6 +48,7 @@ Tensor batch_norm_factors(const Tensor& gamma, const Tensor& running_variance, d
   check::dtype(op, "gamma", gamma, DType::f32);
   check::rank(op, "gamma", gamma, 1, "[C]");
   check::f32(op, "runningVariance", running_variance, gamma.shape());
+  require_cpu(op, common_device(gamma, running_variance));
   const float eps = check::not_negative(op, "epsilon", epsilon);
   Tensor factors = Tensor::empty(DType::f32, gamma.shape());
   for (std::int64_t c = 0; c < gamma.count(); ++c) {
@@ -67,6 +69,7 @@ FoldedSigns fold_signs(std::int64_t magnitude, const Tensor& scales, const Tenso
   check::f32(op, "gamma", gamma, {channels});
   check::f32(op, "beta", beta, {channels});
   check::f32(op, "runningMean", running_mean, {channels});
+  require_cpu(op, common_device(scales, gamma, beta, running_mean, running_variance));
   check_finite(op, "the scale", scales);
   check_finite(op, "beta", beta);
   check_finite(op, "the mean", running_mean);

@@ -43,4 +43,15 @@ struct Pool2dGeometry {
   std::array<std::int64_t, 4> padding{};
 };
 
+/// A pooling with all its sizes, checked: what an implementation may rely on.
+struct Pooling {
+  Pool2dGeometry geometry;
+  std::int64_t images;
+  std::int64_t height;
+  std::int64_t width;
+  std::int64_t channels;
+  std::int64_t out_height;
+  std::int64_t out_width;
+};
+
 }  // namespace hardbit::ops

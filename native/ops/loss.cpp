@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "cpu/loss.h"
+#include "cuda/loss.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -29,7 +30,8 @@ CrossEntropy softmax_cross_entropy(const Tensor& logits, const Tensor& labels, d
   check::shape(op, "labels", labels, {rows});
   const float scale = check::finite(op, "gradientScale", gradient_scale);
   const Device device = common_device(logits, labels);
-  for (std::int64_t i = 0; i < rows; ++i) {
+  // Labels on the GPU are checked by the kernel.
+  for (std::int64_t i = 0; device == Device::cpu && i < rows; ++i) {
     const std::int32_t label = labels.data<std::int32_t>()[i];
     if (label < 0 || label >= classes) {
       check::fail("ERR_HARDBIT_LABELS", op,
@@ -39,19 +41,17 @@ CrossEntropy softmax_cross_entropy(const Tensor& logits, const Tensor& labels, d
   }
   CrossEntropy out{Tensor::empty(DType::f32, {rows}, device),
                    Tensor::empty(DType::f32, logits.shape(), device)};
-  dispatch(device, [&] {
-    cpu::softmax_cross_entropy(logits.data<float>(), labels.data<std::int32_t>(), scale,
-                               out.losses.data<float>(), out.gradient.data<float>(), rows, classes);
-  });
+  dispatch<cpu::softmax_cross_entropy, cuda::softmax_cross_entropy>(
+      device, logits.data<float>(), labels.data<std::int32_t>(), scale, out.losses.data<float>(),
+      out.gradient.data<float>(), rows, classes);
   return out;
 }
 
 Tensor argmax(const Tensor& logits) {
   check_logits("argmax", logits);
   Tensor indices = Tensor::empty(DType::i32, {logits.dim(0)}, logits.device());
-  dispatch(logits.device(), [&] {
-    cpu::argmax(logits.data<float>(), indices.data<std::int32_t>(), logits.dim(0), logits.dim(1));
-  });
+  dispatch<cpu::argmax, cuda::argmax>(logits.device(), logits.data<float>(), indices.data<std::int32_t>(),
+                                      logits.dim(0), logits.dim(1));
   return indices;
 }
 

@@ -9,7 +9,8 @@ struct CrossEntropy {
 };
 
 /// losses = log Σ_j exp(z_j) − z_label and gradient_scale·(softmax(z) − onehot) for logits z f32 [N, C] and
-/// labels i32 [N] in [0, C), else ERR_HARDBIT_LABELS. Computed in double, without cancellation on confident
+/// labels i32 [N] in [0, C), else ERR_HARDBIT_LABELS
+/// (on a GPU by the next read from it). Computed in double, without cancellation on confident
 /// rows.
 CrossEntropy softmax_cross_entropy(const Tensor& logits, const Tensor& labels, double gradient_scale);
 

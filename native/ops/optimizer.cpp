@@ -1,6 +1,7 @@
 #include "ops/optimizer.h"
 
 #include "cpu/optimizer.h"
+#include "cuda/optimizer.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -30,10 +31,9 @@ void adam_step(const Tensor& value, const Tensor& gradient, const Tensor& m, con
   check::integer_between(op, "step", parameters.step, 1, std::int64_t{1} << 53);
   check::not_negative(op, "weightDecay", parameters.weight_decay);
   check::not_negative(op, "clip", parameters.clip);
-  dispatch(common_device(value, gradient, m, v), [&] {
-    cpu::adam_step(value.data<float>(), gradient.data<float>(), m.data<float>(), v.data<float>(),
-                   value.count(), parameters);
-  });
+  dispatch<cpu::adam_step, cuda::adam_step>(common_device(value, gradient, m, v), value.data<float>(),
+                                            gradient.data<float>(), m.data<float>(), v.data<float>(),
+                                            value.count(), parameters);
 }
 
 void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocity,
@@ -56,10 +56,9 @@ void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocit
   }
   const Device device =
       velocity != nullptr ? common_device(value, gradient, *velocity) : common_device(value, gradient);
-  dispatch(device, [&] {
-    cpu::sgd_step(value.data<float>(), gradient.data<float>(),
-                  velocity != nullptr ? velocity->data<float>() : nullptr, value.count(), parameters);
-  });
+  dispatch<cpu::sgd_step, cuda::sgd_step>(device, value.data<float>(), gradient.data<float>(),
+                                          velocity != nullptr ? velocity->data<float>() : nullptr,
+                                          value.count(), parameters);
 }
 
 std::int64_t bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
@@ -70,10 +69,9 @@ std::int64_t bop_step(const Tensor& weights, const Tensor& gradient, const Tenso
   check::f32(op, "m", m, weights.shape());
   check::between(op, "gamma", parameters.gamma, 0, 1);
   check::not_negative(op, "threshold", parameters.threshold);
-  return dispatch(common_device(weights, gradient, m), [&] {
-    return cpu::bop_step(weights.data<float>(), gradient.data<float>(), m.data<float>(), weights.count(),
-                         parameters);
-  });
+  return dispatch<cpu::bop_step, cuda::bop_step>(common_device(weights, gradient, m), weights.data<float>(),
+                                                 gradient.data<float>(), m.data<float>(), weights.count(),
+                                                 parameters);
 }
 
 void average_step(const Tensor& average, const Tensor& value, double decay) {
@@ -81,8 +79,8 @@ void average_step(const Tensor& average, const Tensor& value, double decay) {
   check::dtype(op, "average", average, DType::f32);
   check::f32(op, "value", value, average.shape());
   check::between(op, "decay", decay, 0, 1);
-  dispatch(common_device(average, value),
-           [&] { cpu::average_step(average.data<float>(), value.data<float>(), average.count(), decay); });
+  dispatch<cpu::average_step, cuda::average_step>(common_device(average, value), average.data<float>(),
+                                                  value.data<float>(), average.count(), decay);
 }
 
 }  // namespace hardbit::ops

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cpu/pool2d.h"
+#include "cuda/pool2d.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -32,8 +33,8 @@ void check_geometry(const char* op, const Pool2dGeometry& g) {
 }
 
 /// The sizes of pooling images [N, H, W, C].
-cpu::Pooling check_pooling(const char* op, const Pool2dGeometry& g, std::int64_t images, std::int64_t height,
-                           std::int64_t width, std::int64_t channels) {
+Pooling check_pooling(const char* op, const Pool2dGeometry& g, std::int64_t images, std::int64_t height,
+                      std::int64_t width, std::int64_t channels) {
   check_geometry(op, g);
   const std::int64_t rows = height + g.padding[0] + g.padding[1] - g.kernel[0];
   const std::int64_t columns = width + g.padding[2] + g.padding[3] - g.kernel[1];
@@ -46,97 +47,104 @@ cpu::Pooling check_pooling(const char* op, const Pool2dGeometry& g, std::int64_t
   return {g, images, height, width, channels, rows / g.stride[0] + 1, columns / g.stride[1] + 1};
 }
 
-cpu::Pooling check_input(const char* op, const Tensor& x, const Pool2dGeometry& geometry) {
+Pooling check_input(const char* op, const Tensor& x, const Pool2dGeometry& geometry) {
   check::rank(op, "x", x, 4, "[N, H, W, C]");
   return check_pooling(op, geometry, x.dim(0), x.dim(1), x.dim(2), x.dim(3));
 }
 
-cpu::Pooling check_gradient(const char* op, const Tensor& dy, const std::array<std::int64_t, 2>& size,
-                            const Pool2dGeometry& geometry) {
+Pooling check_gradient(const char* op, const Tensor& dy, const std::array<std::int64_t, 2>& size,
+                       const Pool2dGeometry& geometry) {
   check::dtype(op, "dy", dy, DType::f32);
   check::rank(op, "dy", dy, 4, "[N, OH, OW, C]");
   check::integer_between(op, "size rows", size[0], 1, most);
   check::integer_between(op, "size columns", size[1], 1, most);
-  const cpu::Pooling p = check_pooling(op, geometry, dy.dim(0), size[0], size[1], dy.dim(3));
+  const Pooling p = check_pooling(op, geometry, dy.dim(0), size[0], size[1], dy.dim(3));
   check::shape(op, "dy", dy, {p.images, p.out_height, p.out_width, p.channels});
   return p;
 }
 
-Shape out_shape(const cpu::Pooling& p) { return {p.images, p.out_height, p.out_width, p.channels}; }
+Shape out_shape(const Pooling& p) { return {p.images, p.out_height, p.out_width, p.channels}; }
 
 }  // namespace
 
 MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_index) {
   constexpr const char* op = "maxPool2d";
   check::dtype(op, "x", x, {DType::f32, DType::i16, DType::i32, DType::bits});
-  const cpu::Pooling p = check_input(op, x, geometry);
+  const Pooling p = check_input(op, x, geometry);
   MaxPooled out{Tensor::empty(x.dtype(), out_shape(p), x.device()), std::nullopt};
   if (with_index) out.index = Tensor::empty(DType::u8, out_shape(p), x.device());
-  dispatch(x.device(), [&] {
-    auto* const index = out.index ? out.index->data<std::uint8_t>() : nullptr;
-    switch (x.dtype()) {
-      case DType::i16:
-        return cpu::max_pool2d(p, x.data<const std::int16_t>(), out.y.data<std::int16_t>(), index);
-      case DType::i32:
-        return cpu::max_pool2d(p, x.data<const std::int32_t>(), out.y.data<std::int32_t>(), index);
-      case DType::bits:
-        return cpu::max_pool2d_bits(p, x.data<std::uint64_t>(), out.y.data<std::uint64_t>(), index);
-      default:
-        return cpu::max_pool2d(p, x.data<const float>(), out.y.data<float>(), index);
-    }
-  });
+  auto* const index = out.index ? out.index->data<std::uint8_t>() : nullptr;
+  const auto pool = [&]<class T>(const T* values) {
+    dispatch<cpu::max_pool2d<T>, cuda::max_pool2d<T>>(x.device(), p, values, out.y.data<T>(), index);
+  };
+  switch (x.dtype()) {
+    case DType::i16:
+      pool(x.data<const std::int16_t>());
+      break;
+    case DType::i32:
+      pool(x.data<const std::int32_t>());
+      break;
+    case DType::bits:
+      dispatch<cpu::max_pool2d_bits, cuda::max_pool2d_bits>(x.device(), p, x.data<std::uint64_t>(),
+                                                            out.y.data<std::uint64_t>(), index);
+      break;
+    default:
+      pool(x.data<const float>());
+  }
   return out;
 }
 
 Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry) {
   constexpr const char* op = "maxPool2dBackward";
-  const cpu::Pooling p = check_gradient(op, dy, size, geometry);
+  const Pooling p = check_gradient(op, dy, size, geometry);
   check::dtype(op, "index", index, DType::u8);
   check::shape(op, "index", index, dy.shape());
   const Device device = common_device(dy, index);
-  return dispatch(device, [&] {
-    const int place = cpu::largest_place(index.data<std::uint8_t>(), index.count());
-    if (index.count() > 0 && place >= geometry.kernel[0] * geometry.kernel[1]) {
+  const auto* const places = index.data<std::uint8_t>();
+  if (device == Device::cpu && index.count() > 0) {  // on a GPU, the kernel looks
+    const int place = cpu::largest_place(places, index.count());
+    if (place >= geometry.kernel[0] * geometry.kernel[1]) {
       check::fail("ERR_HARDBIT_ARGUMENT", op,
                   "index holds the place " + std::to_string(place) + " of a window with " +
                       std::to_string(geometry.kernel[0] * geometry.kernel[1]) +
                       " places; expected the index that maxPool2d gave for this geometry.");
     }
-    Tensor dx = Tensor::empty(DType::f32, {p.images, p.height, p.width, p.channels}, device);
-    cpu::max_pool2d_backward(p, dy.data<float>(), index.data<std::uint8_t>(), dx.data<float>());
-    return dx;
-  });
+  }
+  Tensor dx = Tensor::empty(DType::f32, {p.images, p.height, p.width, p.channels}, device);
+  dispatch<cpu::max_pool2d_backward, cuda::max_pool2d_backward>(device, p, dy.data<float>(), places,
+                                                                dx.data<float>());
+  return dx;
 }
 
 Tensor pool_signs(const Tensor& x, const Pool2dGeometry& geometry, const Tensor& all) {
   constexpr const char* op = "poolSigns";
   check::dtype(op, "x", x, DType::bits);
-  const cpu::Pooling p = check_input(op, x, geometry);
+  const Pooling p = check_input(op, x, geometry);
   check::dtype(op, "and", all, DType::bits);
   check::shape(op, "and", all, {p.channels});
   const Device device = common_device(x, all);
   Tensor y = Tensor::empty(DType::bits, out_shape(p), device);
-  dispatch(device, [&] {
-    cpu::pool_signs(p, x.data<std::uint64_t>(), all.data<std::uint64_t>(), y.data<std::uint64_t>());
-  });
+  dispatch<cpu::pool_signs, cuda::pool_signs>(device, p, x.data<std::uint64_t>(), all.data<std::uint64_t>(),
+                                              y.data<std::uint64_t>());
   return y;
 }
 
 Tensor avg_pool2d(const Tensor& x, const Pool2dGeometry& geometry) {
   constexpr const char* op = "avgPool2d";
   check::dtype(op, "x", x, DType::f32);
-  const cpu::Pooling p = check_input(op, x, geometry);
+  const Pooling p = check_input(op, x, geometry);
   Tensor y = Tensor::empty(DType::f32, out_shape(p), x.device());
-  dispatch(x.device(), [&] { cpu::avg_pool2d(p, x.data<float>(), y.data<float>()); });
+  dispatch<cpu::avg_pool2d, cuda::avg_pool2d>(x.device(), p, x.data<float>(), y.data<float>());
   return y;
 }
 
 Tensor avg_pool2d_backward(const Tensor& dy, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry) {
-  const cpu::Pooling p = check_gradient("avgPool2dBackward", dy, size, geometry);
+  const Pooling p = check_gradient("avgPool2dBackward", dy, size, geometry);
   Tensor dx = Tensor::empty(DType::f32, {p.images, p.height, p.width, p.channels}, dy.device());
-  dispatch(dy.device(), [&] { cpu::avg_pool2d_backward(p, dy.data<float>(), dx.data<float>()); });
+  dispatch<cpu::avg_pool2d_backward, cuda::avg_pool2d_backward>(dy.device(), p, dy.data<float>(),
+                                                                dx.data<float>());
   return dx;
 }
 

@@ -24,7 +24,8 @@ struct MaxPooled {
 MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_index);
 
 /// Adds dy f32 [N, OH, OW, C] to the places that `index` names: f32 [N, H, W, C], `size` = {H, W}. Windows
-/// that overlap are added in row-major order. A place outside the kernel: ERR_HARDBIT_ARGUMENT; one in the
+/// that overlap are added in row-major order. A place outside the kernel: ERR_HARDBIT_ARGUMENT
+/// (on a GPU by the next read from it); one in the
 /// padding receives nothing.
 Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry);

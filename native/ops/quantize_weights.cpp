@@ -4,6 +4,7 @@
 #include <string>
 
 #include "cpu/quantize_weights.h"
+#include "cuda/quantize_weights.h"
 #include "ops/binary_matmul.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
@@ -50,18 +51,16 @@ Tensor pack_signs_shifted(const Tensor& w, double shift) {
   check::dtype("packSignsShifted", "w", w, DType::f32);
   const float s = check::finite("packSignsShifted", "shift", shift);
   Tensor bits = Tensor::empty(DType::bits, w.shape(), w.device());
-  dispatch(w.device(), [&] {
-    cpu::pack_signs_shifted(w.data<float>(), s, bits.data<std::uint64_t>(), w.rows(), w.columns());
-  });
+  dispatch<cpu::pack_signs_shifted, cuda::pack_signs_shifted>(
+      w.device(), w.data<float>(), s, bits.data<std::uint64_t>(), w.rows(), w.columns());
   return bits;
 }
 
 double mean_magnitude(const Tensor& w) {
   check::dtype("meanMagnitude", "w", w, DType::f32);
   has_elements("meanMagnitude", w, w.count() > 0);
-  return dispatch(w.device(), [&] {
-    return cpu::sum_magnitudes(w.data<float>(), w.count()) / static_cast<double>(w.count());
-  });
+  return dispatch<cpu::sum_magnitudes, cuda::sum_magnitudes>(w.device(), w.data<float>(), w.count()) /
+         static_cast<double>(w.count());
 }
 
 Tensor row_magnitudes(const Tensor& w) {
@@ -70,8 +69,8 @@ Tensor row_magnitudes(const Tensor& w) {
   check::rank_at_least(op, "w", w, 1);
   has_elements(op, w, w.dim(0) == 0 || columns(w) > 0);
   Tensor means = Tensor::empty(DType::f32, {w.dim(0)}, w.device());
-  dispatch(w.device(),
-           [&] { cpu::row_magnitudes(w.data<float>(), means.data<float>(), w.dim(0), columns(w)); });
+  dispatch<cpu::row_magnitudes, cuda::row_magnitudes>(w.device(), w.data<float>(), means.data<float>(),
+                                                      w.dim(0), columns(w));
   return means;
 }
 
@@ -84,10 +83,9 @@ Tensor magnitude_sign_backward(const Tensor& g, const Tensor& w, const Tensor& a
   check::f32(op, "alpha", alpha, {w.dim(0)});
   const Device device = common_device(g, w, alpha);
   Tensor dw = Tensor::empty(DType::f32, w.shape(), device);
-  dispatch(device, [&] {
-    cpu::magnitude_sign_backward(g.data<float>(), w.data<float>(), alpha.data<float>(), gradient,
-                                 dw.data<float>(), w.dim(0), columns(w));
-  });
+  dispatch<cpu::magnitude_sign_backward, cuda::magnitude_sign_backward>(
+      device, g.data<float>(), w.data<float>(), alpha.data<float>(), gradient, dw.data<float>(), w.dim(0),
+      columns(w));
   return dw;
 }
 
@@ -96,12 +94,12 @@ DorefaWeights dorefa_weights(const Tensor& w, int bits) {
   check::integer_between("dorefaWeights", "bits", bits, 1, 8);
   DorefaWeights out{Tensor::empty(DType::u8, w.shape(), w.device())};
   const Tensor t = Tensor::empty(DType::f32, w.shape(), w.device());
-  dispatch(w.device(), [&] {
-    const float largest = cpu::tanh_weights(w.data<float>(), t.data<float>(), w.count());
-    const float maximum = largest > 0 ? largest : 1;
-    cpu::dorefa_codes(t.data<float>(), maximum, bits, out.codes.data<std::uint8_t>(), w.count());
-    out.maximum = static_cast<double>(maximum);
-  });
+  const float largest = dispatch<cpu::tanh_weights, cuda::tanh_weights>(w.device(), w.data<float>(),
+                                                                        t.data<float>(), w.count());
+  const float maximum = largest > 0 ? largest : 1;
+  dispatch<cpu::dorefa_codes, cuda::dorefa_codes>(w.device(), t.data<float>(), maximum, bits,
+                                                  out.codes.data<std::uint8_t>(), w.count());
+  out.maximum = static_cast<double>(maximum);
   return out;
 }
 
@@ -116,9 +114,8 @@ Tensor dorefa_weights_backward(const Tensor& g, const Tensor& w, double maximum)
   }
   const Device device = common_device(g, w);
   Tensor dw = Tensor::empty(DType::f32, w.shape(), device);
-  dispatch(device, [&] {
-    cpu::dorefa_weights_backward(g.data<float>(), w.data<float>(), maximum, dw.data<float>(), w.count());
-  });
+  dispatch<cpu::dorefa_weights_backward, cuda::dorefa_weights_backward>(
+      device, g.data<float>(), w.data<float>(), maximum, dw.data<float>(), w.count());
   return dw;
 }
 
@@ -128,12 +125,18 @@ Tensor code_planes(const Tensor& codes, int bits) {
   check::rank(op, "codes", codes, 2, "[M, K]");
   check::integer_between(op, "bits", bits, 1, 8);
   Tensor planes = Tensor::empty(DType::bits, {bits * codes.dim(0), codes.dim(1)}, codes.device());
-  dispatch(codes.device(), [&] {
-    check_code_range(op,
-                     cpu::code_planes(codes.data<std::uint8_t>(), bits, planes.data<std::uint64_t>(),
-                                      codes.dim(0), codes.dim(1)),
-                     bits);
-  });
+  dispatch(
+      codes.device(),
+      [&] {
+        check_code_range(op,
+                         cpu::code_planes(codes.data<std::uint8_t>(), bits, planes.data<std::uint64_t>(),
+                                          codes.dim(0), codes.dim(1)),
+                         bits);
+      },
+      [&] {
+        cuda::code_planes(codes.data<std::uint8_t>(), bits, planes.data<std::uint64_t>(), codes.dim(0),
+                          codes.dim(1));
+      });
   return planes;
 }
 
@@ -149,10 +152,9 @@ Tensor planes_to_float(const Tensor& planes, const std::vector<double>& coeffici
              "the coefficients by the length of scale");
   const Device device = common_device(planes, scale);
   Tensor w = Tensor::empty(DType::f32, {scale.dim(0), planes.dim(1)}, device);
-  dispatch(device, [&] {
-    cpu::planes_to_float(planes.data<std::uint64_t>(), factors, scale.data<float>(), w.data<float>(),
-                         w.dim(0), w.dim(1));
-  });
+  dispatch<cpu::planes_to_float, cuda::planes_to_float>(device, planes.data<std::uint64_t>(), factors,
+                                                        scale.data<float>(), w.data<float>(), w.dim(0),
+                                                        w.dim(1));
   return w;
 }
 
@@ -170,15 +172,11 @@ Tensor combine_planes(const Tensor& y, const std::vector<double>& coefficients) 
   Shape shape = y.shape();
   shape.back() /= planes;
   Tensor sums = Tensor::empty(DType::i32, shape, y.device());
-  dispatch(y.device(), [&] {
-    if (y.dtype() == DType::i16) {
-      cpu::combine_planes(y.data<const std::int16_t>(), factors, sums.data<std::int32_t>(), y.rows(),
-                          shape.back());
-    } else {
-      cpu::combine_planes(y.data<const std::int32_t>(), factors, sums.data<std::int32_t>(), y.rows(),
-                          shape.back());
-    }
-  });
+  const auto combine = [&]<class T>(const T* p) {
+    dispatch<cpu::combine_planes<T>, cuda::combine_planes<T>>(
+        y.device(), p, factors, sums.data<std::int32_t>(), y.rows(), shape.back());
+  };
+  y.dtype() == DType::i16 ? combine(y.data<const std::int16_t>()) : combine(y.data<const std::int32_t>());
   return sums;
 }
 

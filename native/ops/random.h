@@ -9,10 +9,13 @@ namespace hardbit::ops {
 // count.
 
 /// i32 [count], uniform 32-bit patterns.
-Tensor random_integers(std::int64_t count, std::uint64_t seed, std::uint64_t stream);
+Tensor random_integers(std::int64_t count, std::uint64_t seed, std::uint64_t stream,
+                       Device device = Device::cpu);
 /// f32, uniform in [low, high): low + (high − low)·u with u a multiple of 2^-24 in [0, 1).
-Tensor random_uniform(const Shape& shape, double low, double high, std::uint64_t seed, std::uint64_t stream);
-/// i32 [count], a uniform permutation of 0 … count − 1 (Fisher–Yates).
-Tensor permutation(std::int64_t count, std::uint64_t seed, std::uint64_t stream);
+Tensor random_uniform(const Shape& shape, double low, double high, std::uint64_t seed, std::uint64_t stream,
+                      Device device = Device::cpu);
+/// i32 [count], a uniform permutation of 0 … count − 1 (Fisher–Yates),
+/// one element after the other on the host, whatever the device.
+Tensor permutation(std::int64_t count, std::uint64_t seed, std::uint64_t stream, Device device = Device::cpu);
 
 }  // namespace hardbit::ops

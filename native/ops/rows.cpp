@@ -1,11 +1,12 @@
 #include "ops/rows.h"
 
 #include <span>
-#include <vector>
 
 #include "cpu/rows.h"
+#include "cuda/rows.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
+#include "runtime/device.h"
 
 namespace hardbit::ops {
 namespace {
@@ -35,19 +36,33 @@ void are_rows(const char* op, std::span<const std::int32_t> indices, const Tenso
   }
 }
 
+/// Indices on the host are checked here, those on the GPU by the kernel that reads them; either way they end
+/// up on the device of x.
+Tensor checked_indices(const char* op, const Tensor& x, const Tensor& indices) {
+  check::dtype(op, "indices", indices, DType::i32);
+  check::rank(op, "indices", indices, 1, "[R]");
+  if (indices.device() == Device::cpu) {
+    are_rows(op, indices.span<const std::int32_t>(), x);
+    return indices.to(x.device());
+  }
+  common_device(x, indices);
+  if (x.dim(0) == 0 && indices.dim(0) > 0) {
+    check::fail("ERR_HARDBIT_ARGUMENT", op, "x has no rows to take.");
+  }
+  return indices;
+}
+
 }  // namespace
 
 Tensor gather(const Tensor& x, const Tensor& indices) {
   has_rows("gather", "x", x);
-  check::dtype("gather", "indices", indices, DType::i32);
-  check::rank("gather", "indices", indices, 1, "[R]");
-  are_rows("gather", indices.span<const std::int32_t>(), x);
-  const Device device = common_device(x, indices);
-  Tensor y = Tensor::empty(x.dtype(), with_rows(x, indices.dim(0)), device);
-  dispatch(device, [&] {
-    cpu::gather(x.data<std::byte>(), indices.data<std::int32_t>(), y.data<std::byte>(), indices.dim(0),
-                row_bytes(x));
-  });
+  const Tensor rows = checked_indices("gather", x, indices);
+  Tensor y = Tensor::empty(x.dtype(), with_rows(x, rows.dim(0)), x.device());
+  const auto* const from = x.data<std::byte>();
+  const auto* const which = rows.data<std::int32_t>();
+  dispatch(
+      x.device(), [&] { cpu::gather(from, which, y.data<std::byte>(), rows.dim(0), row_bytes(x)); },
+      [&] { cuda::gather(from, x.dim(0), which, y.data<std::byte>(), rows.dim(0), row_bytes(x)); });
   return y;
 }
 
@@ -55,21 +70,21 @@ Tensor gather_images(const Tensor& x, const Tensor& indices) {
   constexpr const char* op = "gatherImagesAsync";
   check::dtype(op, "x", x, {DType::u8, DType::f32});
   check::rank_at_least(op, "x", x, 1);
-  check::dtype(op, "indices", indices, DType::i32);
-  check::rank(op, "indices", indices, 1, "[R]");
-  const auto given = indices.span<const std::int32_t>();
-  const std::vector<std::int32_t> rows(given.begin(), given.end());
-  are_rows(op, rows, x);
-  const Device device = common_device(x, indices);
-  Tensor y = Tensor::empty(DType::f32, with_rows(x, indices.dim(0)), device);
-  dispatch(device, [&] {
-    const std::int64_t columns = x.dim(0) == 0 ? 0 : x.count() / x.dim(0);
-    if (x.dtype() == DType::u8) {
-      cpu::gather_images(x.data<const std::uint8_t>(), rows, y.data<float>(), columns);
-    } else {
-      cpu::gather_images(x.data<const float>(), rows, y.data<float>(), columns);
-    }
-  });
+  // A copy: nobody waits before the rows are read.
+  const Tensor rows = x.device() == Device::cpu ? indices.clone() : indices;
+  const Tensor which = checked_indices(op, x, rows);
+  Tensor y = Tensor::empty(DType::f32, with_rows(x, which.dim(0)), x.device());
+  const std::int64_t columns = x.dim(0) == 0 ? 0 : x.count() / x.dim(0);
+  const auto gather = [&]<class T>(const T* images) {
+    dispatch(
+        x.device(),
+        [&] { cpu::gather_images(images, which.span<const std::int32_t>(), y.data<float>(), columns); },
+        [&] {
+          cuda::gather_images(images, x.dim(0), which.data<std::int32_t>(), y.data<float>(), which.dim(0),
+                              columns);
+        });
+  };
+  x.dtype() == DType::u8 ? gather(x.data<const std::uint8_t>()) : gather(x.data<const float>());
   return y;
 }
 
@@ -80,11 +95,18 @@ Tensor concat(const Tensor& a, const Tensor& b) {
   check::shape("concat", "b", b, with_rows(a, b.dim(0)));
   const Device device = common_device(a, b);
   Tensor y = Tensor::empty(a.dtype(), with_rows(a, a.dim(0) + b.dim(0)), device);
-  dispatch(device, [&] {
-    const auto bytes = static_cast<std::int64_t>(a.byte_length());
-    cpu::copy(a.data<std::byte>(), y.data<std::byte>(), bytes);
-    cpu::copy(b.data<std::byte>(), y.data<std::byte>() + bytes, static_cast<std::int64_t>(b.byte_length()));
-  });
+  auto* const to = y.data<std::byte>();
+  const std::size_t bytes = a.byte_length();
+  dispatch(
+      device,
+      [&] {
+        cpu::copy(a.data<std::byte>(), to, static_cast<std::int64_t>(bytes));
+        cpu::copy(b.data<std::byte>(), to + bytes, static_cast<std::int64_t>(b.byte_length()));
+      },
+      [&] {
+        copy_bytes(device, to, a.raw(), bytes);
+        copy_bytes(device, to + bytes, b.raw(), b.byte_length());
+      });
   return y;
 }
 
@@ -96,10 +118,9 @@ Tensor select_rows(const Tensor& mask, const Tensor& a, const Tensor& b) {
   check::shape("selectRows", "mask", mask, {a.dim(0)});
   const Device device = common_device(mask, a, b);
   Tensor y = Tensor::empty(a.dtype(), a.shape(), device);
-  dispatch(device, [&] {
-    cpu::select_rows(mask.data<std::uint8_t>(), a.data<std::byte>(), b.data<std::byte>(), y.data<std::byte>(),
-                     a.dim(0), row_bytes(a));
-  });
+  dispatch<cpu::select_rows, cuda::select_rows>(device, mask.data<std::uint8_t>(), a.data<std::byte>(),
+                                                b.data<std::byte>(), y.data<std::byte>(), a.dim(0),
+                                                row_bytes(a));
   return y;
 }
 
@@ -107,10 +128,9 @@ Tensor zero_rows(const Tensor& gradient) {
   check::dtype("zeroRows", "gradient", gradient, DType::f32);
   check::rank_at_least("zeroRows", "gradient", gradient, 1);
   Tensor zero = Tensor::empty(DType::u8, {gradient.dim(0)}, gradient.device());
-  dispatch(gradient.device(), [&] {
-    cpu::zero_rows(gradient.data<float>(), zero.data<std::uint8_t>(), gradient.dim(0),
-                   row_bytes(gradient) / 4);
-  });
+  dispatch<cpu::zero_rows, cuda::zero_rows>(gradient.device(), gradient.data<float>(),
+                                            zero.data<std::uint8_t>(), gradient.dim(0),
+                                            row_bytes(gradient) / 4);
   return zero;
 }
 

@@ -3,7 +3,9 @@
 
 namespace hardbit::ops {
 
-/// A copy of the given rows of x (any dtype): indices i32 [R] in [0, N), else ERR_HARDBIT_ARGUMENT.
+/// A copy of the given rows of x (any dtype): indices i32 [R] in [0, N), else ERR_HARDBIT_ARGUMENT. Indices
+/// may be on the host where x is on a GPU; of those on the GPU, a wrong one is reported by the next read from
+/// it.
 Tensor gather(const Tensor& x, const Tensor& indices);
 /// The given rows of images u8 | f32 [N, …] as f32, u8 k ↦ fl(k / 255): indices i32 [R] in [0, N), else
 /// ERR_HARDBIT_ARGUMENT. Runs on the calling thread alone, so that it can work beside the OpenMP pool. Nobody

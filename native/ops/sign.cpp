@@ -1,6 +1,7 @@
 #include "ops/sign.h"
 
 #include "cpu/sign.h"
+#include "cuda/sign.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -10,10 +11,8 @@ SignForward sign_forward(const Tensor& x) {
   check::dtype("signForward", "x", x, DType::f32);
   SignForward y{Tensor::empty(DType::bits, x.shape(), x.device()),
                 Tensor::empty(DType::bits, x.shape(), x.device())};
-  dispatch(x.device(), [&] {
-    cpu::sign_forward(x.data<float>(), y.signs.data<std::uint64_t>(), y.mask.data<std::uint64_t>(), x.rows(),
-                      x.columns());
-  });
+  dispatch<cpu::sign_forward, cuda::sign_forward>(x.device(), x.data<float>(), y.signs.data<std::uint64_t>(),
+                                                  y.mask.data<std::uint64_t>(), x.rows(), x.columns());
   return y;
 }
 
@@ -22,10 +21,8 @@ Tensor mask_backward(const Tensor& dy, const Tensor& mask) {
   check::f32("maskBackward", "dy", dy, mask.shape());
   const Device device = common_device(dy, mask);
   Tensor dx = Tensor::empty(DType::f32, dy.shape(), device);
-  dispatch(device, [&] {
-    cpu::mask_backward(dy.data<float>(), mask.data<std::uint64_t>(), dx.data<float>(), dy.rows(),
-                       dy.columns());
-  });
+  dispatch<cpu::mask_backward, cuda::mask_backward>(device, dy.data<float>(), mask.data<std::uint64_t>(),
+                                                    dx.data<float>(), dy.rows(), dy.columns());
   return dx;
 }
 
@@ -34,9 +31,8 @@ Tensor approx_sign_backward(const Tensor& dy, const Tensor& x) {
   check::f32("approxSignBackward", "dy", dy, x.shape());
   const Device device = common_device(dy, x);
   Tensor dx = Tensor::empty(DType::f32, x.shape(), device);
-  dispatch(device, [&] {
-    cpu::approx_sign_backward(dy.data<float>(), x.data<float>(), dx.data<float>(), x.count());
-  });
+  dispatch<cpu::approx_sign_backward, cuda::approx_sign_backward>(device, dy.data<float>(), x.data<float>(),
+                                                                  dx.data<float>(), x.count());
   return dx;
 }
 

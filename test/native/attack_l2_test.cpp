@@ -66,7 +66,7 @@ TEST(AttackStepL2, AgreesWithTheFormulaInDouble) {
         const std::int64_t columns = x.count() / shape[0];
         test::poison_cache();
         const Tensor y = ops::attack_step_l2(x, g, origin, step, epsilon);
-        const Tensor zero = Tensor::zeros(DType::f32, shape);
+        const Tensor zero = Tensor::zeros(DType::f32, shape, test::device());
         for (std::int64_t row = 0; row < shape[0]; ++row) {
           const double length = distance(g, zero, row);
           std::vector<double> d;
@@ -122,7 +122,7 @@ TEST(AttackStepL2, AnyScaleOfTheGradientIsTheSameDirection) {
 
 TEST(AttackStepL2, AZeroOrBrokenGradientMovesNothing) {
   const Tensor x = random_tensor({5, 9}, 9, 0.4F, 0.6F);
-  Tensor g = Tensor::zeros(DType::f32, {5, 9});
+  Tensor g = Tensor::zeros(DType::f32, {5, 9}, test::device());
   g.data<float>()[9 + 2] = -0.0F;
   g.data<float>()[18 + 2] = nan;
   g.data<float>()[27 + 2] = infinity;
@@ -131,9 +131,9 @@ TEST(AttackStepL2, AZeroOrBrokenGradientMovesNothing) {
   EXPECT_EQ(bytes(y.slice(0, 4)), bytes(x.slice(0, 4)));
   EXPECT_FLOAT_EQ(y.data<float>()[36 + 2], x.data<float>()[36 + 2] + 0.25F);
   // It is projected all the same.
-  const Tensor origin = Tensor::zeros(DType::f32, {5, 9});
-  expect_inside(ops::attack_step_l2(x, Tensor::zeros(DType::f32, {5, 9}), origin, 0.25, 0.5), origin, 0.5,
-                "0");
+  const Tensor origin = Tensor::zeros(DType::f32, {5, 9}, test::device());
+  expect_inside(ops::attack_step_l2(x, Tensor::zeros(DType::f32, {5, 9}, test::device()), origin, 0.25, 0.5),
+                origin, 0.5, "0");
 }
 
 TEST(AttackUniformStartL2, StaysInsideTheBall) {
@@ -218,10 +218,10 @@ TEST(AttackL2, DoesNotDependOnTheThreadCount) {
 }
 
 TEST(AttackL2, RefusesWrongArguments) {
-  const Tensor x = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor bad = Tensor::zeros(DType::f32, {3, 2});
-  const Tensor scalar = Tensor::zeros(DType::f32, {});
-  const Tensor codes = Tensor::zeros(DType::u8, {2, 3});
+  const Tensor x = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor bad = Tensor::zeros(DType::f32, {3, 2}, test::device());
+  const Tensor scalar = Tensor::zeros(DType::f32, {}, test::device());
+  const Tensor codes = Tensor::zeros(DType::u8, {2, 3}, test::device());
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::attack_step_l2(x, bad, x, 0.1, 0.1); }, "gradient");
   expect_error(

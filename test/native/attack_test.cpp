@@ -218,7 +218,8 @@ TEST(Perturbation, ANanIsOutsideAndShows) {
   EXPECT_EQ(p.outside, 2);
   EXPECT_TRUE(std::isnan(p.max));
   EXPECT_TRUE(std::isnan(p.sum));
-  const auto empty = ops::perturbation(Tensor::zeros(DType::f32, {0}), Tensor::zeros(DType::f32, {0}), 0.1);
+  const auto empty = ops::perturbation(Tensor::zeros(DType::f32, {0}, test::device()),
+                                       Tensor::zeros(DType::f32, {0}, test::device()), 0.1);
   EXPECT_EQ(empty.sum, 0);
   EXPECT_EQ(empty.max, 0);
 }
@@ -242,13 +243,13 @@ TEST(Perturbation, DoesNotDependOnTheThreadCount) {
 TEST(CountInvalidPixels, CountsNanAndOutOfRange) {
   const Tensor x = make<float>({8}, {0, 1, -0.0F, nan, -1e-45F, std::nextafter(1.0F, 2.0F), infinity, 0.5F});
   EXPECT_EQ(ops::count_invalid_pixels(x), 4);
-  EXPECT_EQ(ops::count_invalid_pixels(Tensor::zeros(DType::f32, {0})), 0);
+  EXPECT_EQ(ops::count_invalid_pixels(Tensor::zeros(DType::f32, {0}, test::device())), 0);
 }
 
 TEST(Attack, RefusesWrongArguments) {
-  const Tensor x = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor bad = Tensor::zeros(DType::f32, {3, 2});
-  const Tensor codes = Tensor::zeros(DType::u8, {2, 3});
+  const Tensor x = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor bad = Tensor::zeros(DType::f32, {3, 2}, test::device());
+  const Tensor codes = Tensor::zeros(DType::u8, {2, 3}, test::device());
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::attack_step(x, bad, x, 0.1, 0.1); }, "gradient");
   expect_error(
@@ -264,8 +265,9 @@ TEST(Attack, RefusesWrongArguments) {
       "ERR_HARDBIT_ARGUMENT", [&] { ops::attack_uniform_start(x, 0.1, 0.1, 0, 1ULL << 32, 0); }, "stream");
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { ops::attack_sign_start(x, 2, 0.1, 0, 0, 0); }, "alpha");
-  expect_error("ERR_HARDBIT_SHAPE",
-               [&] { ops::attack_sign_start(Tensor::zeros(DType::f32, {}), 0.1, 0.1, 0, 0, 0); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] {
+    ops::attack_sign_start(Tensor::zeros(DType::f32, {}, test::device()), 0.1, 0.1, 0, 0, 0);
+  });
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { ops::count_flippable(x, 0.1, 9); }, "bits is 9");
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::count_flippable(x, 0.1, 0); });

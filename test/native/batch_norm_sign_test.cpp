@@ -148,7 +148,7 @@ TYPED_TEST(BatchNormSign, ResultsDoNotDependOnTheThreadCount) {
   const Tensor gamma = random_tensor({67}, 2);
   const Tensor dy = random_tensor({10007, 67}, 3);
   const auto train = [&] {
-    const Tensor running = Tensor::zeros(DType::f32, {67});
+    const Tensor running = Tensor::zeros(DType::f32, {67}, test::device());
     return ops::batch_norm_sign_train(x, scale, gamma, gamma, running, running.clone(), 0.1, epsilon, true);
   };
   test::expect_same_on_all_thread_counts([&] { return train().y.signs; });
@@ -168,8 +168,8 @@ TYPED_TEST(BatchNormSign, ResultsDoNotDependOnTheThreadCount) {
 TEST(BatchNormSignErrors, NameTheOperandThatDoesNotFit) {
   const Tensor x = random_tensor({4, 3}, 1);
   const Tensor c = random_tensor({3}, 2);
-  const Tensor mask = Tensor::zeros(DType::bits, {4, 3});
-  const Tensor wrong = Tensor::zeros(DType::bits, {4, 2});
+  const Tensor mask = Tensor::zeros(DType::bits, {4, 3}, test::device());
+  const Tensor wrong = Tensor::zeros(DType::bits, {4, 2}, test::device());
   const auto backward = [&](const Tensor& dy, SignSurrogate surrogate, const Tensor* bits) {
     ops::batch_norm_sign_backward(dy, x, 1, c, c, c, c, surrogate, bits);
   };

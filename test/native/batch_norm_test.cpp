@@ -126,7 +126,7 @@ TYPED_TEST(BatchNorm, BackwardAgreesWithFiniteDifferences) {
     const Tensor x = sample<TypeParam>(n, c, 30);
     const Tensor gamma = random_tensor({c}, 2, -2, 2);
     const Tensor beta = random_tensor({c}, 3);
-    const Tensor running = Tensor::zeros(DType::f32, {c});
+    const Tensor running = Tensor::zeros(DType::f32, {c}, test::device());
     const Tensor dy = random_tensor({n, c}, 6);
     const auto forward = ops::batch_norm_train(x, scale, gamma, beta, running, running.clone(), 0.1, epsilon);
     test::poison_cache();
@@ -189,7 +189,7 @@ TYPED_TEST(BatchNorm, ResultsDoNotDependOnTheThreadCount) {
   const Tensor gamma = random_tensor({67}, 2);
   const Tensor dy = random_tensor({10007, 67}, 3);
   const auto train = [&] {
-    const Tensor running = Tensor::zeros(DType::f32, {67});
+    const Tensor running = Tensor::zeros(DType::f32, {67}, test::device());
     return ops::batch_norm_train(x, scale, gamma, gamma, running, running.clone(), 0.1, epsilon);
   };
   expect_same_on_all_thread_counts([&] { return train().y; });
@@ -240,8 +240,8 @@ TYPED_TEST(BatchNorm, ImagesAreRowsOfChannels) {
 /// Statistics seen through running values with momentum 1.
 std::pair<float, float> running_after(const Tensor& x, double scale) {
   const Tensor one = make<float>({1}, {1});
-  const Tensor mean = Tensor::zeros(DType::f32, {1});
-  const Tensor variance = Tensor::zeros(DType::f32, {1});
+  const Tensor mean = Tensor::zeros(DType::f32, {1}, test::device());
+  const Tensor variance = Tensor::zeros(DType::f32, {1}, test::device());
   ops::batch_norm_train(x, scale, one, one, mean, variance, 1, epsilon);
   return {mean.data<float>()[0], variance.data<float>()[0]};
 }
@@ -276,10 +276,10 @@ TEST(BatchNormStatistics, ANanStays) {
 }
 
 TEST(BatchNormChecks, RefuseWrongOperands) {
-  const Tensor x = Tensor::zeros(DType::f32, {4, 3});
-  const Tensor i = Tensor::zeros(DType::i16, {4, 3});
-  const Tensor c = Tensor::zeros(DType::f32, {3});
-  const Tensor bad = Tensor::zeros(DType::f32, {4});
+  const Tensor x = Tensor::zeros(DType::f32, {4, 3}, test::device());
+  const Tensor i = Tensor::zeros(DType::i16, {4, 3}, test::device());
+  const Tensor c = Tensor::zeros(DType::f32, {3}, test::device());
+  const Tensor bad = Tensor::zeros(DType::f32, {4}, test::device());
   const auto train = [&](const Tensor& t, double scale, double momentum, double eps) {
     ops::batch_norm_train(t, scale, c, c, c, c, momentum, eps);
   };
@@ -297,7 +297,7 @@ TEST(BatchNormChecks, RefuseWrongOperands) {
   expect_error(
       "ERR_HARDBIT_DTYPE",
       [&] {
-        train(Tensor::zeros(DType::u8, {4, 3}), 1, 0.1, 1e-5);
+        train(Tensor::zeros(DType::u8, {4, 3}, test::device()), 1, 0.1, 1e-5);
       },
       "f32 or i16 or i32");
   expect_error(

@@ -16,7 +16,7 @@ TEST(PackSigns, GivesPlusForBothZerosAndMinusForNan) {
 
 TEST(PackSigns, NeverSetsPaddingBits) {
   for (const std::int64_t columns : test::awkward_lengths) {
-    Tensor x = Tensor::empty(DType::f32, {3, columns});
+    Tensor x = Tensor::empty(DType::f32, {3, columns}, test::device());
     std::fill_n(x.data<float>(), x.count(), 1.0F);
     const Tensor bits = ops::pack_signs(x);
     for (std::int64_t r = 0; r < 3; ++r) {
@@ -97,7 +97,8 @@ TEST(ReshapeSigns, RefusesOtherCountsAndTypes) {
         ops::reshape_signs(bits, {3, 6});
       },
       "12 elements");
-  test::expect_error("ERR_HARDBIT_DTYPE", [] { ops::reshape_signs(Tensor::zeros(DType::f32, {2}), {2}); });
+  test::expect_error("ERR_HARDBIT_DTYPE",
+                     [] { ops::reshape_signs(Tensor::zeros(DType::f32, {2}, test::device()), {2}); });
 }
 
 TEST(PackSigns, IsTheSameOnEveryThreadCount) {
@@ -109,8 +110,10 @@ TEST(PackSigns, IsTheSameOnEveryThreadCount) {
 }
 
 TEST(PackSigns, RefusesOtherTypes) {
-  test::expect_error("ERR_HARDBIT_DTYPE", [] { ops::pack_signs(Tensor::zeros(DType::i32, {2})); });
-  test::expect_error("ERR_HARDBIT_DTYPE", [] { ops::unpack_signs(Tensor::zeros(DType::f32, {2})); });
+  test::expect_error("ERR_HARDBIT_DTYPE",
+                     [] { ops::pack_signs(Tensor::zeros(DType::i32, {2}, test::device())); });
+  test::expect_error("ERR_HARDBIT_DTYPE",
+                     [] { ops::unpack_signs(Tensor::zeros(DType::f32, {2}, test::device())); });
 }
 
 }  // namespace

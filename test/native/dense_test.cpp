@@ -144,11 +144,11 @@ TEST(Dense, SumRowsIsRoundedOnce) {
 }
 
 TEST(Dense, RefusesWrongOperands) {
-  const Tensor x = Tensor::zeros(DType::f32, {4, 3});
-  const Tensor w = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor dy = Tensor::zeros(DType::f32, {4, 2});
-  const Tensor bad = Tensor::zeros(DType::f32, {5, 5});
-  const Tensor ints = Tensor::zeros(DType::i32, {4, 3});
+  const Tensor x = Tensor::zeros(DType::f32, {4, 3}, test::device());
+  const Tensor w = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor dy = Tensor::zeros(DType::f32, {4, 2}, test::device());
+  const Tensor bad = Tensor::zeros(DType::f32, {5, 5}, test::device());
+  const Tensor ints = Tensor::zeros(DType::i32, {4, 3}, test::device());
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::dense_forward(x, bad, nullptr); }, "the columns of x");
   expect_error(

@@ -92,8 +92,8 @@ TEST(Discretize, KeepsShapesAndIsTheSameOnEveryThreadCount) {
 }
 
 TEST(Discretize, RefusesOtherTypesAndBitCounts) {
-  const Tensor x = Tensor::zeros(DType::f32, {2});
-  const Tensor codes = Tensor::zeros(DType::u8, {2});
+  const Tensor x = Tensor::zeros(DType::f32, {2}, test::device());
+  const Tensor codes = Tensor::zeros(DType::u8, {2}, test::device());
   for (const int bits : {-1, 0, 9, 32}) {
     test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::discretize(x, bits); });
     test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::codes_to_float(codes, bits); });

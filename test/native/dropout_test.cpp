@@ -27,8 +27,8 @@ TEST(Dropout, ElementIIsKeptByDrawI) {
       const Tensor x = random_tensor(shape, 1);
       test::poison_cache();
       const auto [y, mask] = ops::dropout(x, rate, 7, 3, (1ULL << 40) + 5);
-      Tensor expected = Tensor::zeros(DType::f32, shape);
-      Tensor kept = Tensor::empty(DType::f32, shape);
+      Tensor expected = Tensor::zeros(DType::f32, shape, test::device());
+      Tensor kept = Tensor::empty(DType::f32, shape, test::device());
       for (std::int64_t i = 0; i < x.count(); ++i) {
         const auto words = Philox(7)({static_cast<std::uint32_t>(i / 4), 5, 1 << 8, 3});
         const bool keep = static_cast<double>(words[static_cast<std::size_t>(i % 4)]) >= rate * 0x1p32;
@@ -99,8 +99,8 @@ TEST(Dropout, DoesNotDependOnTheThreadCount) {
 }
 
 TEST(Dropout, RefusesWrongArguments) {
-  const Tensor x = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor mask = Tensor::zeros(DType::bits, {2, 3});
+  const Tensor x = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor mask = Tensor::zeros(DType::bits, {2, 3}, test::device());
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { ops::dropout(x, 1, 0, 0, 0); }, "rate is 1");
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::dropout(x, -0.1, 0, 0, 0); });
@@ -110,7 +110,7 @@ TEST(Dropout, RefusesWrongArguments) {
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::dropout(mask, 0.5, 0, 0, 0); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::dropout_backward(x, x, 0.5); });
   expect_error("ERR_HARDBIT_SHAPE", [&] {
-    ops::dropout_backward(x, Tensor::zeros(DType::bits, {3, 2}), 0.5);
+    ops::dropout_backward(x, Tensor::zeros(DType::bits, {3, 2}, test::device()), 0.5);
   });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::dropout_backward(x, mask, 2); });
 }

@@ -116,8 +116,8 @@ TEST(Elementwise, WorksOnUnalignedSlices) {
 }
 
 TEST(Elementwise, RefusesWrongOperands) {
-  const Tensor f = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor i = Tensor::zeros(DType::i32, {2, 3});
+  const Tensor f = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor i = Tensor::zeros(DType::i32, {2, 3}, test::device());
   expect_error(
       "ERR_HARDBIT_DTYPE", [&] { ops::u8_to_float(f); }, "u8ToFloat: x holds f32; expected u8.");
   expect_error(

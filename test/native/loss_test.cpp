@@ -111,11 +111,11 @@ TEST(Argmax, FirstAmongEqualsAndNanNeverWins) {
                            nan, nan, nan, nan, nan, 7, 7,   nan, -infinity, -infinity});
   // Rows: [1 3 2] [5 5 4] [nan -1 0] [nan -inf nan] [nan nan nan] [nan 7 7] [nan -inf -inf]
   EXPECT_EQ(values<std::int32_t>(ops::argmax(logits)), (std::vector<std::int32_t>{1, 0, 2, 1, 0, 1, 1}));
-  EXPECT_EQ(ops::argmax(Tensor::zeros(DType::f32, {0, 3})).shape(), (Shape{0}));
+  EXPECT_EQ(ops::argmax(Tensor::zeros(DType::f32, {0, 3}, test::device())).shape(), (Shape{0}));
 }
 
 TEST(Loss, RefusesWrongOperands) {
-  const Tensor logits = Tensor::zeros(DType::f32, {2, 3});
+  const Tensor logits = Tensor::zeros(DType::f32, {2, 3}, test::device());
   const auto loss = [&](const Tensor& labels) { ops::softmax_cross_entropy(logits, labels, 1); };
   expect_error(
       "ERR_HARDBIT_LABELS",
@@ -130,17 +130,18 @@ TEST(Loss, RefusesWrongOperands) {
       },
       "[0, 3)");
   expect_error("ERR_HARDBIT_SHAPE", [&] { loss(make<std::int32_t>({1}, {0})); });
-  expect_error("ERR_HARDBIT_DTYPE", [&] { loss(Tensor::zeros(DType::u8, {2})); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { loss(Tensor::zeros(DType::u8, {2}, test::device())); });
   expect_error(
       "ERR_HARDBIT_SHAPE",
       [&] {
-        ops::argmax(Tensor::zeros(DType::f32, {2, 0}));
+        ops::argmax(Tensor::zeros(DType::f32, {2, 0}, test::device()));
       },
       "classes");
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::argmax(Tensor::zeros(DType::f32, {2})); });
-  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::argmax(Tensor::zeros(DType::i32, {2, 3})); });
-  expect_error("ERR_HARDBIT_ARGUMENT",
-               [&] { ops::softmax_cross_entropy(logits, Tensor::zeros(DType::i32, {2}), nan); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::argmax(Tensor::zeros(DType::f32, {2}, test::device())); });
+  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::argmax(Tensor::zeros(DType::i32, {2, 3}, test::device())); });
+  expect_error("ERR_HARDBIT_ARGUMENT", [&] {
+    ops::softmax_cross_entropy(logits, Tensor::zeros(DType::i32, {2}, test::device()), nan);
+  });
 }
 
 }  // namespace

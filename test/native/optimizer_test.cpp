@@ -38,8 +38,8 @@ TEST(Adam, FollowsThePaperOverManySteps) {
       for (const std::int64_t n : lengths) {
         const auto start = random_floats(n, 1);
         const Tensor w = make({n}, start);
-        const Tensor m = Tensor::zeros(DType::f32, {n});
-        const Tensor v = Tensor::zeros(DType::f32, {n});
+        const Tensor m = Tensor::zeros(DType::f32, {n}, test::device());
+        const Tensor v = Tensor::zeros(DType::f32, {n}, test::device());
         std::vector<AdamReference> reference;
         for (const float x : start) reference.push_back({x});
         ops::AdamParameters p{.learning_rate = 0.01, .weight_decay = decay, .clip = clip};
@@ -60,7 +60,7 @@ TEST(Adam, FollowsThePaperOverManySteps) {
 
 TEST(Adam, TheFirstStepIsTheLearningRateTowardsTheGradientsSign) {
   const Tensor w = make<float>({3}, {1, 1, 1});
-  const Tensor zero = Tensor::zeros(DType::f32, {3});
+  const Tensor zero = Tensor::zeros(DType::f32, {3}, test::device());
   ops::adam_step(w, make<float>({3}, {10, -0.5F, 0}), zero, zero.clone(),
                  {.learning_rate = 0.25, .epsilon = 0.0001});
   EXPECT_NEAR(w.data<float>()[0], 0.75, 1e-5);
@@ -88,7 +88,7 @@ TEST(Sgd, FollowsTheReferenceOverManySteps) {
     for (const std::int64_t n : lengths) {
       const auto start = random_floats(n, 1);
       const Tensor w = make({n}, start);
-      const Tensor velocity = Tensor::zeros(DType::f32, {n});
+      const Tensor velocity = Tensor::zeros(DType::f32, {n}, test::device());
       std::vector<SgdReference> reference;
       for (const float x : start) reference.push_back({x});
       for (std::uint32_t step = 0; step < 20; ++step) {
@@ -105,7 +105,7 @@ TEST(Sgd, FollowsTheReferenceOverManySteps) {
 TEST(Sgd, AVelocityWithoutMomentumChangesNothing) {
   const Tensor a = random_tensor({100}, 1);
   const Tensor b = a.clone();
-  const Tensor velocity = Tensor::zeros(DType::f32, {100});
+  const Tensor velocity = Tensor::zeros(DType::f32, {100}, test::device());
   for (std::uint32_t step = 0; step < 3; ++step) {
     const Tensor g = random_tensor({100}, 10 + step);
     ops::sgd_step(a, g, nullptr, {});
@@ -121,7 +121,7 @@ TEST(Bop, FollowsTheAlgorithmOverManySteps) {
     for (float& x : w) x = x < 0 ? -1.0F : 1.0F;
     std::vector<float> average(w.size());
     const Tensor weights = make({n}, w);
-    const Tensor m = Tensor::zeros(DType::f32, {n});
+    const Tensor m = Tensor::zeros(DType::f32, {n}, test::device());
     std::int64_t all = 0;
     for (std::uint32_t step = 0; step < 20; ++step) {
       const auto g = random_floats(n, 100 + step);
@@ -146,12 +146,13 @@ TEST(Bop, FollowsTheAlgorithmOverManySteps) {
 
 TEST(Bop, FlipsAboveTheThresholdOnly) {
   const Tensor w = make<float>({4}, {1, -1, 1, -1});
-  const Tensor m = Tensor::zeros(DType::f32, {4});
+  const Tensor m = Tensor::zeros(DType::f32, {4}, test::device());
   EXPECT_EQ(ops::bop_step(w, make<float>({4}, {0.5F, -0.625F, -9, 9}), m, {.gamma = 1, .threshold = 0.5}), 1);
   EXPECT_EQ(values<float>(w), (std::vector<float>{1, 1, 1, -1}));
   EXPECT_EQ(values<float>(m), (std::vector<float>{0.5F, -0.625F, -9, 9}));
   // The other three are at the threshold or point the other way.
-  EXPECT_EQ(ops::bop_step(w, Tensor::zeros(DType::f32, {4}), m, {.gamma = 0, .threshold = 0.5}), 0);
+  EXPECT_EQ(
+      ops::bop_step(w, Tensor::zeros(DType::f32, {4}, test::device()), m, {.gamma = 0, .threshold = 0.5}), 0);
 }
 
 TEST(AverageStep, IsTheMovingAverageInDouble) {
@@ -179,7 +180,7 @@ TEST(Optimizers, ResultsDoNotDependOnTheThreadCount) {
   const Tensor g = random_tensor({100003}, 2);
   expect_same_on_all_thread_counts([&] {
     const Tensor w = start.clone();
-    ops::adam_step(w, g, g.clone(), Tensor::zeros(DType::f32, {100003}), {});
+    ops::adam_step(w, g, g.clone(), Tensor::zeros(DType::f32, {100003}, test::device()), {});
     return w;
   });
   expect_same_on_all_thread_counts([&] {
@@ -198,8 +199,8 @@ TEST(Optimizers, ResultsDoNotDependOnTheThreadCount) {
 }
 
 TEST(Optimizers, RefuseWrongArguments) {
-  const Tensor w = Tensor::zeros(DType::f32, {3});
-  const Tensor bad = Tensor::zeros(DType::f32, {4});
+  const Tensor w = Tensor::zeros(DType::f32, {3}, test::device());
+  const Tensor bad = Tensor::zeros(DType::f32, {4}, test::device());
   const auto adam = [&](const ops::AdamParameters& p) { ops::adam_step(w, w, w, w, p); };
   const auto sgd = [&](const ops::SgdParameters& p) { ops::sgd_step(w, w, &w, p); };
   const double nan = std::numeric_limits<double>::quiet_NaN();
@@ -207,7 +208,8 @@ TEST(Optimizers, RefuseWrongArguments) {
       "ERR_HARDBIT_SHAPE", [&] { ops::adam_step(w, bad, w, w, {}); }, "gradient");
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::adam_step(w, w, w, bad, {}); }, "v has shape");
-  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::adam_step(w, w, Tensor::zeros(DType::i32, {3}), w, {}); });
+  expect_error("ERR_HARDBIT_DTYPE",
+               [&] { ops::adam_step(w, w, Tensor::zeros(DType::i32, {3}, test::device()), w, {}); });
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { adam({.step = 0}); }, "step is 0");
   expect_error(

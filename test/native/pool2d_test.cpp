@@ -293,9 +293,9 @@ TEST(Pool2d, ResultsDoNotDependOnTheThreadCount) {
 }
 
 TEST(Pool2d, RefusesWrongArguments) {
-  const Tensor x = Tensor::zeros(DType::f32, {1, 4, 4, 3});
-  const Tensor dy = Tensor::zeros(DType::f32, {1, 2, 2, 3});
-  const Tensor index = Tensor::zeros(DType::u8, {1, 2, 2, 3});
+  const Tensor x = Tensor::zeros(DType::f32, {1, 4, 4, 3}, test::device());
+  const Tensor dy = Tensor::zeros(DType::f32, {1, 2, 2, 3}, test::device());
+  const Tensor index = Tensor::zeros(DType::u8, {1, 2, 2, 3}, test::device());
   const Pool2dGeometry square{.kernel = {2, 2}, .stride = {2, 2}};
   const auto max = [&](const Pool2dGeometry& g) { return [&, g] { ops::max_pool2d(x, g, false); }; };
   expect_error("ERR_HARDBIT_ARGUMENT", max({.kernel = {0, 2}}), "kernel rows is 0");
@@ -309,11 +309,11 @@ TEST(Pool2d, RefusesWrongArguments) {
   expect_error("ERR_HARDBIT_ARGUMENT", max({.kernel = {2, 2}, .padding = {0, -1, 0, 0}}), "padding below");
   expect_error("ERR_HARDBIT_SHAPE", max({.kernel = {5, 1}}), "4×4 pixels");
   expect_error("ERR_HARDBIT_SHAPE", [&] {
-    ops::max_pool2d(Tensor::zeros(DType::f32, {1, 0, 4, 3}), square, false);
+    ops::max_pool2d(Tensor::zeros(DType::f32, {1, 0, 4, 3}, test::device()), square, false);
   });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::max_pool2d(x.reshape({4, 4, 3}), square, false); });
   expect_error("ERR_HARDBIT_DTYPE", [&] {
-    ops::max_pool2d(Tensor::zeros(DType::u8, {1, 4, 4, 3}), square, false);
+    ops::max_pool2d(Tensor::zeros(DType::u8, {1, 4, 4, 3}, test::device()), square, false);
   });
   expect_error(
       "ERR_HARDBIT_SHAPE",
@@ -331,11 +331,12 @@ TEST(Pool2d, RefusesWrongArguments) {
         ops::max_pool2d_backward(dy, wrong, {4, 4}, square);
       },
       "the place 4");
-  const Tensor bits = Tensor::zeros(DType::bits, {1, 4, 4, 3});
-  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::pool_signs(x, square, Tensor::zeros(DType::bits, {3})); });
+  const Tensor bits = Tensor::zeros(DType::bits, {1, 4, 4, 3}, test::device());
+  expect_error("ERR_HARDBIT_DTYPE",
+               [&] { ops::pool_signs(x, square, Tensor::zeros(DType::bits, {3}, test::device())); });
   expect_error(
-      "ERR_HARDBIT_SHAPE", [&] { ops::pool_signs(bits, square, Tensor::zeros(DType::bits, {4})); },
-      "and has");
+      "ERR_HARDBIT_SHAPE",
+      [&] { ops::pool_signs(bits, square, Tensor::zeros(DType::bits, {4}, test::device())); }, "and has");
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::avg_pool2d(bits, square); });
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::avg_pool2d_backward(dy, {9, 4}, square); });
 }

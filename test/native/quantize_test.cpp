@@ -83,12 +83,12 @@ TEST(Quantize, GradientsPassWhereTheyShould) {
 TEST(Quantize, CodesOfActivations) {
   for (const Shape& shape : shapes) {
     const Tensor x = awkward_tensor(shape, 6);
-    Tensor step = Tensor::empty(DType::u8, shape);
+    Tensor step = Tensor::empty(DType::u8, shape, test::device());
     for (std::int64_t i = 0; i < x.count(); ++i)
       step.data<std::uint8_t>()[i] = x.data<float>()[i] > 0 ? 1 : 0;
     expect_same(ops::heaviside(x), step, to_string(shape));
     for (int bits = 1; bits <= 8; ++bits) {
-      Tensor codes = Tensor::empty(DType::u8, shape);
+      Tensor codes = Tensor::empty(DType::u8, shape, test::device());
       const auto levels = static_cast<float>((1 << bits) - 1);
       for (std::int64_t i = 0; i < x.count(); ++i) {
         const float v = x.data<float>()[i];
@@ -102,7 +102,7 @@ TEST(Quantize, CodesOfActivations) {
 
 template <class T>
 void scales_every_channel(const Tensor& x, const Tensor& scales) {
-  Tensor expected = Tensor::empty(DType::f32, x.shape());
+  Tensor expected = Tensor::empty(DType::f32, x.shape(), test::device());
   for (std::int64_t i = 0; i < x.count(); ++i) {
     const auto v = static_cast<float>(x.data<T>()[i]);
     expected.data<float>()[i] = v * scales.data<float>()[i % x.columns()];
@@ -116,10 +116,10 @@ TEST(ScaleChannels, OfEveryType) {
   for (const Shape& shape : std::vector<Shape>{{5}, {0, 3}, {7, 0}, {2, 3, 4, 17}, {301, 129}}) {
     const Tensor scales = random_tensor({shape.back()}, 8);
     scales_every_channel<float>(random_tensor(shape, 9), scales);
-    Tensor i32 = Tensor::empty(DType::i32, shape);
+    Tensor i32 = Tensor::empty(DType::i32, shape, test::device());
     for (auto& v : i32.span<std::int32_t>()) v = static_cast<std::int32_t>(random());
     scales_every_channel<std::int32_t>(i32, scales);
-    Tensor i16 = Tensor::empty(DType::i16, shape);
+    Tensor i16 = Tensor::empty(DType::i16, shape, test::device());
     for (auto& v : i16.span<std::int16_t>()) v = static_cast<std::int16_t>(random());
     scales_every_channel<std::int16_t>(i16, scales);
   }
@@ -170,9 +170,9 @@ TEST(Quantize, ResultsDoNotDependOnTheThreadCount) {
 }
 
 TEST(Quantize, RefusesWrongOperands) {
-  const Tensor f = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor other = Tensor::zeros(DType::f32, {3, 2});
-  const Tensor bits = Tensor::zeros(DType::bits, {2, 3});
+  const Tensor f = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor other = Tensor::zeros(DType::f32, {3, 2}, test::device());
+  const Tensor bits = Tensor::zeros(DType::bits, {2, 3}, test::device());
   expect_error("ERR_HARDBIT_SHAPE", [&] { ops::swish_sign_backward(other, f, 5); });
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { ops::swish_sign_backward(f, f, 0); }, "beta is 0");
@@ -183,12 +183,16 @@ TEST(Quantize, RefusesWrongOperands) {
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::quantize_unit(f, 9); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::quantize_unit(bits, 2); });
   expect_error(
-      "ERR_HARDBIT_SHAPE", [&] { ops::scale_channels(f, Tensor::zeros(DType::f32, {2})); }, "scales");
-  expect_error("ERR_HARDBIT_DTYPE", [&] { ops::scale_channels(bits, Tensor::zeros(DType::f32, {3})); });
-  expect_error("ERR_HARDBIT_SHAPE",
-               [&] { ops::scale_channels(Tensor::zeros(DType::f32, {}), Tensor::zeros(DType::f32, {1})); });
+      "ERR_HARDBIT_SHAPE", [&] { ops::scale_channels(f, Tensor::zeros(DType::f32, {2}, test::device())); },
+      "scales");
+  expect_error("ERR_HARDBIT_DTYPE",
+               [&] { ops::scale_channels(bits, Tensor::zeros(DType::f32, {3}, test::device())); });
   expect_error("ERR_HARDBIT_SHAPE", [&] {
-    ops::count_different_signs(bits, Tensor::zeros(DType::bits, {3, 2}));
+    ops::scale_channels(Tensor::zeros(DType::f32, {}, test::device()),
+                        Tensor::zeros(DType::f32, {1}, test::device()));
+  });
+  expect_error("ERR_HARDBIT_SHAPE", [&] {
+    ops::count_different_signs(bits, Tensor::zeros(DType::bits, {3, 2}, test::device()));
   });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::count_different_signs(bits, f); });
 }

@@ -178,13 +178,13 @@ TEST(DorefaWeights, TanhIsRoundedFromDouble) {
 }
 
 TEST(DorefaWeights, ZerosAndNan) {
-  const auto zeros = ops::dorefa_weights(Tensor::zeros(DType::f32, {2, 3}), 2);
+  const auto zeros = ops::dorefa_weights(Tensor::zeros(DType::f32, {2, 3}, test::device()), 2);
   EXPECT_EQ(zeros.maximum, 1);
   EXPECT_EQ(values<std::uint8_t>(zeros.codes), std::vector<std::uint8_t>(6, 2));
   const auto broken = ops::dorefa_weights(make<float>({3}, {nan, 1, -1}), 8);
   EXPECT_EQ(values<std::uint8_t>(broken.codes), (std::vector<std::uint8_t>{0, 255, 0}));
   EXPECT_EQ(broken.maximum, static_cast<double>(static_cast<float>(std::tanh(1.0))));
-  EXPECT_EQ(ops::dorefa_weights(Tensor::zeros(DType::f32, {0, 3}), 2).maximum, 1);
+  EXPECT_EQ(ops::dorefa_weights(Tensor::zeros(DType::f32, {0, 3}, test::device()), 2).maximum, 1);
 }
 
 TEST(DorefaWeightsBackward, IsTheSlopeOfTanhOverTheMaximum) {
@@ -322,20 +322,26 @@ TEST(QuantizeWeights, ResultsDoNotDependOnTheThreadCount) {
 }
 
 TEST(QuantizeWeights, RefusesWrongOperands) {
-  const Tensor w = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor other = Tensor::zeros(DType::f32, {3, 2});
-  const Tensor codes = Tensor::zeros(DType::u8, {2, 3});
-  const Tensor alpha = Tensor::zeros(DType::f32, {2});
+  const Tensor w = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor other = Tensor::zeros(DType::f32, {3, 2}, test::device());
+  const Tensor codes = Tensor::zeros(DType::u8, {2, 3}, test::device());
+  const Tensor alpha = Tensor::zeros(DType::f32, {2}, test::device());
   const auto rule = MagnitudeGradient::paper;
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::pack_signs_shifted(codes, 0); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::pack_signs_shifted(w, std::nan("")); });
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::mean_magnitude(Tensor::zeros(DType::f32, {0, 3})); });
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::row_magnitudes(Tensor::zeros(DType::f32, {3, 0})); });
-  expect_error("ERR_HARDBIT_SHAPE", [&] { ops::row_magnitudes(Tensor::zeros(DType::f32, {})); });
+  expect_error("ERR_HARDBIT_SHAPE", [&] {
+    ops::mean_magnitude(Tensor::zeros(DType::f32, {0, 3}, test::device()));
+  });
+  expect_error("ERR_HARDBIT_SHAPE", [&] {
+    ops::row_magnitudes(Tensor::zeros(DType::f32, {3, 0}, test::device()));
+  });
+  expect_error("ERR_HARDBIT_SHAPE",
+               [&] { ops::row_magnitudes(Tensor::zeros(DType::f32, {}, test::device())); });
   expect_error(
       "ERR_HARDBIT_SHAPE", [&] { ops::magnitude_sign_backward(other, w, alpha, rule); }, "g has shape");
   expect_error(
-      "ERR_HARDBIT_SHAPE", [&] { ops::magnitude_sign_backward(w, w, Tensor::zeros(DType::f32, {3}), rule); },
+      "ERR_HARDBIT_SHAPE",
+      [&] { ops::magnitude_sign_backward(w, w, Tensor::zeros(DType::f32, {3}, test::device()), rule); },
       "alpha");
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::dorefa_weights(w, 0); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::dorefa_weights(codes, 2); });
@@ -347,7 +353,7 @@ TEST(QuantizeWeights, RefusesWrongOperands) {
   large.data<std::uint8_t>()[4] = 4;
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { ops::code_planes(large, 2); }, "above 3");
-  const Tensor planes = Tensor::zeros(DType::bits, {4, 3});
+  const Tensor planes = Tensor::zeros(DType::bits, {4, 3}, test::device());
   expect_error("ERR_HARDBIT_DTYPE", [&] { ops::planes_to_float(w, {1}, alpha); });
   expect_error(
       "ERR_HARDBIT_SHAPE",
@@ -364,7 +370,7 @@ TEST(QuantizeWeights, RefusesWrongOperands) {
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::planes_to_float(planes, {1, 0x1p24}, alpha); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::planes_to_float(planes, {1, std::nan("")}, alpha); });
   expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::planes_to_float(planes, {}, alpha); });
-  const Tensor y = Tensor::zeros(DType::i32, {2, 6});
+  const Tensor y = Tensor::zeros(DType::i32, {2, 6}, test::device());
   expect_error(
       "ERR_HARDBIT_SHAPE",
       [&] {

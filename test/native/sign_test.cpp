@@ -80,9 +80,9 @@ TEST(ApproxSignBackward, IsZeroAtTheEdgesOutsideAndForNan) {
 }
 
 TEST(Sign, RefusesWrongOperands) {
-  const Tensor f = Tensor::zeros(DType::f32, {2, 3});
-  const Tensor other = Tensor::zeros(DType::f32, {3, 2});
-  const Tensor bits = Tensor::zeros(DType::bits, {2, 3});
+  const Tensor f = Tensor::zeros(DType::f32, {2, 3}, test::device());
+  const Tensor other = Tensor::zeros(DType::f32, {3, 2}, test::device());
+  const Tensor bits = Tensor::zeros(DType::bits, {2, 3}, test::device());
   test::expect_error("ERR_HARDBIT_DTYPE", [&] { ops::sign_forward(bits); });
   test::expect_error("ERR_HARDBIT_DTYPE", [&] { ops::mask_backward(bits, bits); });
   test::expect_error("ERR_HARDBIT_DTYPE", [&] { ops::mask_backward(f, f); });
