@@ -616,9 +616,6 @@ struct SumsTarget {
   }
 };
 
-/// Whether n reaches the minimum; the largest one is never reached.
-__device__ inline bool reaches(int n, int minimum) { return n >= minimum && minimum != INT32_MAX; }
-
 /// Writes bits [pixels, or pooled ones][words of 32 channels].
 struct BitsTarget {
   std::uint32_t* out;
@@ -659,8 +656,8 @@ struct BitsTarget {
           for (int j = 0; j < 4; ++j) {
             const int2 c = corrections_of(p, corrections, channel + 8 * j);
             const int(&s)[4] = sums[i][4 * word + j];
-            const bool first = reaches(finished<operand>(p, s[2 * half], term, c.x), least[j][0]);
-            const bool second = reaches(finished<operand>(p, s[2 * half + 1], term, c.y), least[j][1]);
+            const bool first = finished<operand>(p, s[2 * half], term, c.x) >= least[j][0];
+            const bool second = finished<operand>(p, s[2 * half + 1], term, c.y) >= least[j][1];
             bits |= (first ? 1U : 0U) << (8 * j + 2 * t) | (second ? 2U : 0U) << (8 * j + 2 * t);
           }
           bits |= __shfl_xor_sync(all_lanes, bits, 1);
@@ -910,7 +907,7 @@ struct PooledBits {
     for (int a = max(y, 0); a < min(y + kernel_h, oh); ++a) {
       for (int b = max(x, 0); b < min(x + kernel_w, ow); ++b) {
         const std::int32_t value = n[((o.image * oh + a) * ow + b) * m + channel];
-        if (reaches(value, minimum[channel]) != every) return !every;
+        if ((value >= minimum[channel]) != every) return !every;
       }
     }
     return every;

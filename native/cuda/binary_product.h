@@ -115,7 +115,8 @@ void binary_sums(const BinaryWeights& weights, std::int64_t images, const void* 
 
 /// What follows the sums of a layer that gives signs, on the device.
 struct BinaryThresholds {
-  /// i32 [m]: the bit of channel j is n ≥ minimum[j]; −2^31: always, 2^31 − 1: never.
+  /// i32 [m]: the bit of channel j is n ≥ minimum[j]; −2^31: always, 2^31 − 1, which no
+  /// sum is to reach: never.
   const std::int32_t* minimum;
   /// Max-pooling of the bits; the default pools nothing. Padding takes no part, every window has a pixel
   /// inside, and there are pooled[0] × pooled[1] of them an image.

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <limits>
 #include <random>
+#include <span>
 #include <string>
 
 #include "bit_cases.h"
@@ -150,8 +151,7 @@ Tensor reference_bits(const Tensor& n, const std::vector<std::int32_t>& minimum,
   const auto reached = [&](std::int64_t element) {
     const std::int32_t value =
         n.dtype() == DType::i16 ? n.data<std::int16_t>()[element] : n.data<std::int32_t>()[element];
-    const std::int32_t least = minimum[static_cast<std::size_t>(element % m)];
-    return value >= least && least != std::numeric_limits<std::int32_t>::max();
+    return value >= minimum[static_cast<std::size_t>(element % m)];
   };
   for (std::int64_t pixel = 0; pixel < bits.rows(); ++pixel) {
     const std::int64_t image = pixel / (pooled[0] * pooled[1]);
