@@ -4,7 +4,8 @@
 #include "ops/conv2d.h"
 
 // Products of ±1 weights: convolutions, and dense layers as convolutions of 1×1 images. Out: std::int16_t or
-// std::int32_t, wide enough for every sum. out [n, oh, ow, m].
+// std::int32_t, wide enough for every sum. out [n, oh, ow, m]. The weights are made ready at every call
+// (cuda/binary_product.h has what is prepared once).
 
 namespace hardbit::cuda {
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "cpu/binary_conv2d.h"
+#include "cuda/binary_conv2d.h"
 #include "ops/binary_matmul.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
@@ -51,13 +52,15 @@ Tensor binary_conv2d(const Tensor& x, const Tensor& w, const Pair& kernel, const
   const BinaryConv2d p = check_binary_conv2d("binaryConv2d", x, w, kernel, geometry);
   const Device device = common_device(x, w);
   Tensor y = Tensor::empty(p.dtype, p.shape(), device);
-  dispatch(device, [&] {
-    const auto run = [&](auto* out) {
-      cpu::binary_conv2d(cpu::selected_product_rows(), p.conv, padding, x.data<std::uint64_t>(),
-                         w.data<std::uint64_t>(), out);
-    };
-    p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
-  });
+  const auto run = [&](auto* out) {
+    const auto* const signs = x.data<std::uint64_t>();
+    const auto* const weights = w.data<std::uint64_t>();
+    dispatch(
+        device,
+        [&] { cpu::binary_conv2d(cpu::selected_product_rows(), p.conv, padding, signs, weights, out); },
+        [&] { cuda::binary_conv2d(p.conv, padding, signs, weights, out); });
+  };
+  p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   return y;
 }
 
@@ -67,14 +70,20 @@ Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& 
   const BinaryConv2d p = check_codes_conv2d(op, codes, bits, w, kernel, geometry);
   const Device device = common_device(codes, w);
   Tensor y = Tensor::empty(p.dtype, p.shape(), device);
-  const int all = dispatch(device, [&] {
-    const auto run = [&](auto* out) {
-      return cpu::codes_conv2d(cpu::selected_product_rows(), p.conv, padding, codes.data<std::uint8_t>(),
-                               bits, w.data<std::uint64_t>(), out);
-    };
-    return p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
-  });
-  check_code_range(op, all, bits);
+  const auto run = [&](auto* out) {
+    const auto* const values = codes.data<std::uint8_t>();
+    const auto* const weights = w.data<std::uint64_t>();
+    dispatch(
+        device,
+        [&] {
+          check_code_range(
+              op,
+              cpu::codes_conv2d(cpu::selected_product_rows(), p.conv, padding, values, bits, weights, out),
+              bits);
+        },
+        [&] { cuda::codes_conv2d(p.conv, padding, values, bits, weights, out); });
+  };
+  p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   return y;
 }
 

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "cpu/binary_conv2d.h"
+#include "cuda/binary_conv2d.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -49,13 +50,18 @@ Tensor binary_matmul(const Tensor& a, const Tensor& w) {
   const BinaryProduct p = check_binary_matmul("binaryMatmul", a, w);
   const Device device = common_device(a, w);
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m}, device);
-  dispatch(device, [&] {
-    const auto run = [&](auto* out) {
-      cpu::binary_conv2d(cpu::selected_product_rows(), cpu::dense_as_conv2d(p.n, p.m, p.k),
-                         PaddingValue::zero, a.data<std::uint64_t>(), w.data<std::uint64_t>(), out);
-    };
-    p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
-  });
+  const Conv2d conv = cpu::dense_as_conv2d(p.n, p.m, p.k);
+  const auto run = [&](auto* out) {
+    const auto* const signs = a.data<std::uint64_t>();
+    const auto* const weights = w.data<std::uint64_t>();
+    dispatch(
+        device,
+        [&] {
+          cpu::binary_conv2d(cpu::selected_product_rows(), conv, PaddingValue::zero, signs, weights, out);
+        },
+        [&] { cuda::binary_conv2d(conv, PaddingValue::zero, signs, weights, out); });
+  };
+  p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   return y;
 }
 
@@ -63,15 +69,21 @@ Tensor codes_matmul(const Tensor& codes, int bits, const Tensor& w) {
   const BinaryProduct p = check_codes_matmul("codesMatmul", codes, bits, w);
   const Device device = common_device(codes, w);
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m}, device);
-  const int all = dispatch(device, [&] {
-    const auto run = [&](auto* out) {
-      return cpu::codes_conv2d(cpu::selected_product_rows(), cpu::dense_as_conv2d(p.n, p.m, p.k),
-                               PaddingValue::zero, codes.data<std::uint8_t>(), bits, w.data<std::uint64_t>(),
-                               out);
-    };
-    return p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
-  });
-  check_code_range("codesMatmul", all, bits);
+  const Conv2d conv = cpu::dense_as_conv2d(p.n, p.m, p.k);
+  const auto run = [&](auto* out) {
+    const auto* const values = codes.data<std::uint8_t>();
+    const auto* const weights = w.data<std::uint64_t>();
+    dispatch(
+        device,
+        [&] {
+          check_code_range("codesMatmul",
+                           cpu::codes_conv2d(cpu::selected_product_rows(), conv, PaddingValue::zero, values,
+                                             bits, weights, out),
+                           bits);
+        },
+        [&] { cuda::codes_conv2d(conv, PaddingValue::zero, values, bits, weights, out); });
+  };
+  p.dtype == DType::i16 ? run(y.data<std::int16_t>()) : run(y.data<std::int32_t>());
   return y;
 }
 

@@ -30,9 +30,23 @@ test::Guarded<T> guarded(const Tensor& x) {
   return test::Guarded<T>(std::vector<T>(x.data<T>(), x.data<T>() + x.byte_length() / sizeof(T)));
 }
 
+/// On the device of the tests, and back.
+Tensor there(const Tensor& x) { return x.to(test::device()); }
+Tensor here(const Tensor& x) { return x.to(Device::cpu); }
+
+Tensor run_binary(const Tensor& x, const Tensor& w, const ops::Pair& kernel,
+                  const ops::Conv2dGeometry& geometry, PaddingValue padding) {
+  return here(ops::binary_conv2d(there(x), there(w), kernel, geometry, padding));
+}
+Tensor run_codes(const Tensor& x, int bits, const Tensor& w, const ops::Pair& kernel,
+                 const ops::Conv2dGeometry& geometry, PaddingValue padding) {
+  return here(ops::codes_conv2d(there(x), bits, there(w), kernel, geometry, padding));
+}
+
 /// Runs every row into a guarded, poisoned output, from guarded operands.
 template <class Run>
 void check_rows(const Tensor& expected, const Run& run) {
+  if (test::device() != Device::cpu) return;
   for (const test::NamedProductRows& row : test::product_rows()) {
     SCOPED_TRACE(row.name);
     with_type(expected.dtype(), [&]<class Out>(Out) {
@@ -48,30 +62,30 @@ void check_rows(const Tensor& expected, const Run& run) {
 void check_binary(const ConvCase& c, PaddingValue padding, std::uint32_t seed) {
   SCOPED_TRACE(c.text() + (padding == PaddingValue::one ? ", ones" : ", zeros"));
   const ops::Conv2d v = c.sizes();
-  const Tensor x = test::random_bits({v.n, v.h, v.w, v.c}, seed);
-  const Tensor w = test::random_bits({v.m, v.k()}, seed + 1);
+  const Tensor x = here(test::random_bits({v.n, v.h, v.w, v.c}, seed));
+  const Tensor w = here(test::random_bits({v.m, v.k()}, seed + 1));
   const Tensor expected = ops::reference::binary_conv2d(x, w, c.kernel, c.geometry, padding);
   const auto signs = guarded<std::uint64_t>(x);
   const auto weights = guarded<std::uint64_t>(w);
   check_rows(expected, [&](const cpu::ProductRows& rows, auto* out) {
     cpu::binary_conv2d(rows, v, padding, signs.data(), weights.data(), out);
   });
-  test::expect_same(ops::binary_conv2d(x, w, c.kernel, c.geometry, padding), expected, "operator");
+  test::expect_same(run_binary(x, w, c.kernel, c.geometry, padding), expected, "operator");
 }
 
 void check_codes(const ConvCase& c, int bits, PaddingValue padding, std::uint32_t seed) {
   SCOPED_TRACE(c.text() + " bits " + std::to_string(bits) +
                (padding == PaddingValue::one ? ", ones" : ", zeros"));
   const ops::Conv2d v = c.sizes();
-  const Tensor x = test::random_codes({v.n, v.h, v.w, v.c}, bits, seed);
-  const Tensor w = test::random_bits({v.m, v.k()}, seed + 1);
+  const Tensor x = here(test::random_codes({v.n, v.h, v.w, v.c}, bits, seed));
+  const Tensor w = here(test::random_bits({v.m, v.k()}, seed + 1));
   const Tensor expected = ops::reference::codes_conv2d(x, bits, w, c.kernel, c.geometry, padding);
   const auto codes = guarded<std::uint8_t>(x);
   const auto weights = guarded<std::uint64_t>(w);
   check_rows(expected, [&](const cpu::ProductRows& rows, auto* out) {
     cpu::codes_conv2d(rows, v, padding, codes.data(), bits, weights.data(), out);
   });
-  test::expect_same(ops::codes_conv2d(x, bits, w, c.kernel, c.geometry, padding), expected, "operator");
+  test::expect_same(run_codes(x, bits, w, c.kernel, c.geometry, padding), expected, "operator");
 }
 
 constexpr PaddingValue both[] = {PaddingValue::zero, PaddingValue::one};
@@ -122,41 +136,54 @@ TEST(BinaryConv2d, HoldsTheLargestSumsInTheNarrowestType) {
     std::fill_n(x.data<float>(), x.count(), 1.0F);
     Tensor w = Tensor::empty(DType::f32, {1, 9 * channels});
     std::fill_n(w.data<float>(), w.count(), -1.0F);
-    const Tensor y =
-        ops::binary_conv2d(ops::pack_signs(x), ops::pack_signs(w), {3, 3}, {}, PaddingValue::zero);
+    const Tensor y = run_binary(ops::pack_signs(x), ops::pack_signs(w), {3, 3}, {}, PaddingValue::zero);
     ASSERT_EQ(y.dtype(), channels == 3640 ? DType::i16 : DType::i32);
     with_type(y.dtype(), [&]<class Out>(Out) { EXPECT_EQ(y.data<Out>()[0], -9 * channels); });
   }
-  const Tensor codes = test::random_codes({1, 11, 11, 3}, 8, 1);
-  const Tensor w = test::random_bits({1, 363}, 2);
-  EXPECT_EQ(ops::codes_conv2d(codes, 8, w, {11, 11}, {}, PaddingValue::zero).dtype(), DType::i32);
+  const Tensor codes = here(test::random_codes({1, 11, 11, 3}, 8, 1));
+  const Tensor w = here(test::random_bits({1, 363}, 2));
+  EXPECT_EQ(run_codes(codes, 8, w, {11, 11}, {}, PaddingValue::zero).dtype(), DType::i32);
 }
 
 TEST(BinaryConv2d, IsTheSameOnEveryThreadCount) {
-  const Tensor x = test::random_bits({9, 14, 14, 70}, 1);
-  const Tensor w = test::random_bits({60, 630}, 2);
+  const Tensor x = here(test::random_bits({9, 14, 14, 70}, 1));
+  const Tensor w = here(test::random_bits({60, 630}, 2));
   const ops::Conv2dGeometry geometry{.padding = {1, 1, 1, 1}};
-  test::expect_same(ops::binary_conv2d(x, w, {3, 3}, geometry, PaddingValue::zero),
+  test::expect_same(run_binary(x, w, {3, 3}, geometry, PaddingValue::zero),
                     ops::reference::binary_conv2d(x, w, {3, 3}, geometry, PaddingValue::zero), "reference");
+  if (test::device() != Device::cpu) GTEST_SKIP() << "threads are the CPU's";
   test::expect_same_on_all_thread_counts([&] {
     return ops::binary_conv2d(x, w, {3, 3}, geometry, PaddingValue::zero);
   });
-  const Tensor codes = test::random_codes({9, 14, 14, 70}, 4, 3);
+  const Tensor codes = here(test::random_codes({9, 14, 14, 70}, 4, 3));
   test::expect_same_on_all_thread_counts([&] {
     return ops::codes_conv2d(codes, 4, w, {3, 3}, geometry, PaddingValue::one);
   });
 }
 
 TEST(BinaryConv2d, AcceptsSlices) {
-  const Tensor x = test::random_bits({9, 6, 5, 70}, 1).slice(3, 7);
-  const Tensor w = test::random_bits({9, 280}, 2).slice(2, 8);
-  test::expect_same(ops::binary_conv2d(x, w, {2, 2}, {}, PaddingValue::zero),
-                    ops::reference::binary_conv2d(x, w, {2, 2}, {}, PaddingValue::zero), "slices");
+  const Tensor x = there(test::random_bits({9, 6, 5, 70}, 1)).slice(3, 7);
+  const Tensor w = there(test::random_bits({9, 280}, 2)).slice(2, 8);
+  test::expect_same(here(ops::binary_conv2d(x, w, {2, 2}, {}, PaddingValue::zero)),
+                    ops::reference::binary_conv2d(here(x), here(w), {2, 2}, {}, PaddingValue::zero),
+                    "slices");
+  // Slices of one thing seen as another begin at any word and at any byte.
+  const Tensor odd = there(test::random_bits({25, 64}, 3)).slice(1, 25).reshape({1, 3, 4, 128});
+  const Tensor w128 = there(test::random_bits({5, 512}, 4));
+  test::expect_same(here(ops::binary_conv2d(odd, w128, {2, 2}, {}, PaddingValue::zero)),
+                    ops::reference::binary_conv2d(here(odd), here(w128), {2, 2}, {}, PaddingValue::zero),
+                    "words");
+  const Tensor codes =
+      there(test::random_codes({9 * 32 + 1}, 8, 5)).slice(1, 9 * 32 + 1).reshape({1, 3, 3, 32});
+  const Tensor w32 = there(test::random_bits({5, 128}, 6));
+  test::expect_same(here(ops::codes_conv2d(codes, 8, w32, {2, 2}, {}, PaddingValue::zero)),
+                    ops::reference::codes_conv2d(here(codes), 8, here(w32), {2, 2}, {}, PaddingValue::zero),
+                    "bytes");
 }
 
 TEST(BinaryConv2d, RefusesWrongOperands) {
-  const Tensor x = test::random_bits({2, 5, 6, 4}, 1);
-  const Tensor w = test::random_bits({6, 36}, 2);
+  const Tensor x = here(test::random_bits({2, 5, 6, 4}, 1));
+  const Tensor w = here(test::random_bits({6, 36}, 2));
   const ops::Conv2dGeometry plain;
   const auto refuses = [](const char* code, const Tensor& images, const Tensor& weights,
                           const ops::Pair& kernel, const ops::Conv2dGeometry& geometry) {
@@ -186,7 +213,7 @@ TEST(CodesConv2d, IsExactWhereItRunsInFloat) {
       const Tensor codes = ops::discretize(ops::random_uniform({3, 11, 9, channels}, 0, 1, 1, 2), bits);
       const Tensor w = ops::pack_signs(ops::random_uniform({21, 9 * channels}, -1, 1, 3, 4));
       for (const auto padding : {ops::PaddingValue::zero, ops::PaddingValue::one}) {
-        const Tensor found = ops::codes_conv2d(codes, bits, w, {3, 3}, geometry, padding);
+        const Tensor found = run_codes(codes, bits, w, {3, 3}, geometry, padding);
         const Tensor expected = ops::reference::codes_conv2d(codes, bits, w, {3, 3}, geometry, padding);
         ASSERT_EQ(found.dtype(), expected.dtype());
         EXPECT_EQ(std::memcmp(found.raw(), expected.raw(), found.byte_length()), 0)
@@ -197,8 +224,8 @@ TEST(CodesConv2d, IsExactWhereItRunsInFloat) {
 }
 
 TEST(CodesConv2d, RefusesWrongOperands) {
-  const Tensor codes = test::random_codes({2, 5, 6, 4}, 3, 1);
-  const Tensor w = test::random_bits({6, 36}, 2);
+  const Tensor codes = here(test::random_codes({2, 5, 6, 4}, 3, 1));
+  const Tensor w = here(test::random_bits({6, 36}, 2));
   const auto refuses = [](const char* code, const Tensor& x, int bits, const Tensor& weights) {
     test::expect_error(code, [&] { ops::codes_conv2d(x, bits, weights, {3, 3}, {}, PaddingValue::zero); });
     test::expect_error(code, [&] {
@@ -215,8 +242,8 @@ TEST(CodesConv2d, RefusesWrongOperands) {
   Tensor large = Tensor::zeros(DType::u8, {1, 3, 3, 1});
   large.data<std::uint8_t>()[4] = 4;
   const auto strided = [&](int bits) {
-    return ops::codes_conv2d(large, bits, test::random_bits({1, 1}, 1), {1, 1}, {.stride = {2, 2}},
-                             PaddingValue::zero);
+    return run_codes(large, bits, test::random_bits({1, 1}, 1), {1, 1}, {.stride = {2, 2}},
+                     PaddingValue::zero);
   };
   test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { strided(2); });
   EXPECT_NO_THROW(strided(3));

@@ -17,10 +17,29 @@ void with_type(DType dtype, const F& f) {
   dtype == DType::i16 ? f(std::int16_t{}) : f(std::int32_t{});
 }
 
+/// On the device of the tests, and back.
+Tensor there(const Tensor& x) { return x.to(test::device()); }
+Tensor here(const Tensor& x) { return x.to(Device::cpu); }
+
+Tensor run_binary(const Tensor& a, const Tensor& w) { return here(ops::binary_matmul(there(a), there(w))); }
+Tensor run_codes(const Tensor& codes, int bits, const Tensor& w) {
+  return here(ops::codes_matmul(there(codes), bits, there(w)));
+}
+/// Of the rows of the CPU's table; the GPU has its own tests of what runs where.
+std::vector<test::NamedProductRows> product_rows() {
+  return test::device() == Device::cpu ? test::product_rows() : std::vector<test::NamedProductRows>();
+}
+Tensor random_bits(Shape shape, std::uint32_t seed) {
+  return here(test::random_bits(std::move(shape), seed));
+}
+Tensor random_codes(Shape shape, int bits, std::uint32_t seed) {
+  return here(test::random_codes(std::move(shape), bits, seed));
+}
+
 /// Runs every row on the two products into a guarded, poisoned output.
 void check_binary(const Tensor& a, const Tensor& w) {
   const Tensor expected = ops::reference::binary_matmul(a, w);
-  for (const test::NamedProductRows& row : test::product_rows()) {
+  for (const test::NamedProductRows& row : product_rows()) {
     SCOPED_TRACE(testing::Message() << row.name << " a " << to_string(a.shape()) << " w "
                                     << to_string(w.shape()));
     with_type(expected.dtype(), [&]<class Out>(Out) {
@@ -31,12 +50,12 @@ void check_binary(const Tensor& a, const Tensor& w) {
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });
   }
-  test::expect_same(ops::binary_matmul(a, w), expected, "operator");
+  test::expect_same(run_binary(a, w), expected, "operator");
 }
 
 void check_codes(const Tensor& codes, int bits, const Tensor& w) {
   const Tensor expected = ops::reference::codes_matmul(codes, bits, w);
-  for (const test::NamedProductRows& row : test::product_rows()) {
+  for (const test::NamedProductRows& row : product_rows()) {
     SCOPED_TRACE(testing::Message() << row.name << " codes " << to_string(codes.shape()) << " w "
                                     << to_string(w.shape()) << " bits " << bits);
     with_type(expected.dtype(), [&]<class Out>(Out) {
@@ -48,7 +67,7 @@ void check_codes(const Tensor& codes, int bits, const Tensor& w) {
       for (std::size_t i = 0; i < y.size(); ++i) ASSERT_EQ(y.data()[i], expected.data<Out>()[i]) << i;
     });
   }
-  test::expect_same(ops::codes_matmul(codes, bits, w), expected, "operator");
+  test::expect_same(run_codes(codes, bits, w), expected, "operator");
 }
 
 const std::vector<std::int64_t> tile_edges = {0, 1, 2, 7, 8, 9, 23, 24, 25};
@@ -60,7 +79,7 @@ TEST(BinaryMatmul, EqualsTheReferenceOnAwkwardShapes) {
     for (const std::int64_t m : tile_edges) {
       for (const std::int64_t k : word_edges) {
         seed += 2;
-        check_binary(test::random_bits({n, k}, seed), test::random_bits({m, k}, seed + 1));
+        check_binary(random_bits({n, k}, seed), random_bits({m, k}, seed + 1));
         if (HasFailure()) return;
       }
     }
@@ -74,7 +93,7 @@ TEST(CodesMatmul, EqualsTheReferenceOnAwkwardShapes) {
       for (const std::int64_t k : word_edges) {
         const int bits = static_cast<int>(seed / 2 * 5 / 12 % 8) + 1;
         seed += 2;
-        check_codes(test::random_codes({n, k}, bits, seed), bits, test::random_bits({m, k}, seed + 1));
+        check_codes(random_codes({n, k}, bits, seed), bits, random_bits({m, k}, seed + 1));
         if (HasFailure()) return;
       }
     }
@@ -86,7 +105,7 @@ TEST(CodesMatmul, EqualsTheReferenceForEveryBitCountAndLength) {
   for (int bits = 1; bits <= 8; ++bits) {
     for (const std::int64_t k : test::awkward_lengths) {
       seed += 2;
-      check_codes(test::random_codes({9, k}, bits, seed), bits, test::random_bits({25, k}, seed + 1));
+      check_codes(random_codes({9, k}, bits, seed), bits, random_bits({25, k}, seed + 1));
       if (HasFailure()) return;
     }
   }
@@ -95,20 +114,20 @@ TEST(CodesMatmul, EqualsTheReferenceForEveryBitCountAndLength) {
 TEST(BinaryMatmul, EqualsTheReferenceOnLargeShapes) {
   for (const auto& [n, m, k] : std::vector<std::array<std::int64_t, 3>>{
            {128, 600, 784}, {65, 129, 785}, {785, 25, 129}, {3, 600, 5000}, {128, 10, 400}, {1, 785, 64}}) {
-    check_binary(test::random_bits({n, k}, 1), test::random_bits({m, k}, 2));
+    check_binary(random_bits({n, k}, 1), random_bits({m, k}, 2));
     const int bits = static_cast<int>(k % 8) + 1;
-    check_codes(test::random_codes({n, k}, bits, 3), bits, test::random_bits({m, k}, 4));
+    check_codes(random_codes({n, k}, bits, 3), bits, random_bits({m, k}, 4));
     if (HasFailure()) return;
   }
-  check_codes(test::random_codes({128, 784}, 8, 3), 8, test::random_bits({100, 784}, 4));
+  check_codes(random_codes({128, 784}, 8, 3), 8, random_bits({100, 784}, 4));
 }
 
 TEST(BinaryMatmul, EqualsALoopOverUnpackedSigns) {
-  const Tensor a = test::random_bits({11, 200}, 1);
-  const Tensor w = test::random_bits({29, 200}, 2);
+  const Tensor a = random_bits({11, 200}, 1);
+  const Tensor w = random_bits({29, 200}, 2);
   const Tensor af = ops::unpack_signs(a);
   const Tensor wf = ops::unpack_signs(w);
-  const Tensor y = ops::binary_matmul(a, w);
+  const Tensor y = run_binary(a, w);
   ASSERT_EQ(y.dtype(), DType::i16);
   for (std::int64_t n = 0; n < 11; ++n) {
     for (std::int64_t m = 0; m < 29; ++m) {
@@ -123,10 +142,10 @@ TEST(BinaryMatmul, EqualsALoopOverUnpackedSigns) {
 }
 
 TEST(CodesMatmul, EqualsALoopOverUnpackedSigns) {
-  const Tensor codes = test::random_codes({11, 200}, 4, 1);
-  const Tensor w = test::random_bits({29, 200}, 2);
+  const Tensor codes = random_codes({11, 200}, 4, 1);
+  const Tensor w = random_bits({29, 200}, 2);
   const Tensor wf = ops::unpack_signs(w);
-  const Tensor y = ops::codes_matmul(codes, 4, w);
+  const Tensor y = run_codes(codes, 4, w);
   ASSERT_EQ(y.dtype(), DType::i16);
   for (std::int64_t n = 0; n < 11; ++n) {
     for (std::int64_t m = 0; m < 29; ++m) {
@@ -150,7 +169,7 @@ TEST(BinaryMatmul, HoldsTheLargestSumsInTheNarrowestType) {
   for (const std::int64_t k : {32766, 32767, 32768, 40000}) {
     const Tensor plus = constant_bits({2, k}, true);
     const Tensor minus = constant_bits({3, k}, false);
-    const Tensor y = ops::binary_matmul(plus, minus);
+    const Tensor y = run_binary(plus, minus);
     ASSERT_EQ(y.dtype(), k <= 32767 ? DType::i16 : DType::i32);
     with_type(y.dtype(), [&]<class Out>(Out) {
       for (const Out value : y.span<Out>()) EXPECT_EQ(value, -k);
@@ -165,7 +184,7 @@ TEST(CodesMatmul, HoldsTheLargestSumsInTheNarrowestType) {
       Tensor codes = Tensor::empty(DType::u8, {2, k});
       std::fill_n(codes.data<std::uint8_t>(), codes.count(), static_cast<std::uint8_t>(levels));
       for (const bool plus : {false, true}) {
-        const Tensor y = ops::codes_matmul(codes, bits, constant_bits({3, k}, plus));
+        const Tensor y = run_codes(codes, bits, constant_bits({3, k}, plus));
         ASSERT_EQ(y.dtype(), k * levels <= 32767 ? DType::i16 : DType::i32) << bits << " " << k;
         with_type(y.dtype(), [&]<class Out>(Out) {
           for (const Out value : y.span<Out>()) EXPECT_EQ(value, plus ? k * levels : -k * levels);
@@ -176,31 +195,33 @@ TEST(CodesMatmul, HoldsTheLargestSumsInTheNarrowestType) {
 }
 
 TEST(BinaryMatmul, IsTheSameOnEveryThreadCount) {
-  const Tensor a = test::random_bits({130, 784}, 1);
-  const Tensor w = test::random_bits({601, 784}, 2);
-  test::expect_same(ops::binary_matmul(a, w), ops::reference::binary_matmul(a, w), "reference");
+  const Tensor a = random_bits({130, 784}, 1);
+  const Tensor w = random_bits({601, 784}, 2);
+  test::expect_same(run_binary(a, w), ops::reference::binary_matmul(a, w), "reference");
+  if (test::device() != Device::cpu) GTEST_SKIP() << "threads are the CPU's";
   test::expect_same_on_all_thread_counts([&] { return ops::binary_matmul(a, w); });
 }
 
 TEST(CodesMatmul, IsTheSameOnEveryThreadCount) {
-  const Tensor codes = test::random_codes({130, 784}, 8, 3);
-  const Tensor w = test::random_bits({601, 784}, 2);
-  test::expect_same(ops::codes_matmul(codes, 8, w), ops::reference::codes_matmul(codes, 8, w), "reference");
+  const Tensor codes = random_codes({130, 784}, 8, 3);
+  const Tensor w = random_bits({601, 784}, 2);
+  test::expect_same(run_codes(codes, 8, w), ops::reference::codes_matmul(codes, 8, w), "reference");
+  if (test::device() != Device::cpu) GTEST_SKIP() << "threads are the CPU's";
   test::expect_same_on_all_thread_counts([&] { return ops::codes_matmul(codes, 8, w); });
 }
 
 TEST(BinaryMatmul, AcceptsSlices) {
-  const Tensor a = test::random_bits({40, 100}, 1);
-  const Tensor w = test::random_bits({30, 100}, 2);
-  const Tensor codes = test::random_codes({40, 100}, 2, 3);
-  test::expect_same(ops::binary_matmul(a.slice(3, 20), w.slice(5, 30)),
+  const Tensor a = random_bits({40, 100}, 1);
+  const Tensor w = random_bits({30, 100}, 2);
+  const Tensor codes = random_codes({40, 100}, 2, 3);
+  test::expect_same(here(ops::binary_matmul(there(a).slice(3, 20), there(w).slice(5, 30))),
                     ops::reference::binary_matmul(a.slice(3, 20), w.slice(5, 30)), "bits");
-  test::expect_same(ops::codes_matmul(codes.slice(3, 20), 2, w.slice(5, 30)),
+  test::expect_same(here(ops::codes_matmul(there(codes).slice(3, 20), 2, there(w).slice(5, 30))),
                     ops::reference::codes_matmul(codes.slice(3, 20), 2, w.slice(5, 30)), "codes");
 }
 
 TEST(BinaryMatmul, RefusesWrongOperands) {
-  const Tensor a = test::random_bits({4, 10}, 1);
+  const Tensor a = random_bits({4, 10}, 1);
   const Tensor f = Tensor::zeros(DType::f32, {4, 10});
   const auto refuses = [](const char* code, const Tensor& x, const Tensor& w) {
     test::expect_error(code, [&] { ops::binary_matmul(x, w); });
@@ -208,14 +229,14 @@ TEST(BinaryMatmul, RefusesWrongOperands) {
   };
   refuses("ERR_HARDBIT_DTYPE", f, a);
   refuses("ERR_HARDBIT_DTYPE", a, f);
-  refuses("ERR_HARDBIT_SHAPE", a, test::random_bits({4, 11}, 1));
-  refuses("ERR_HARDBIT_SHAPE", test::random_bits({10}, 1), a);
-  refuses("ERR_HARDBIT_SHAPE", a, test::random_bits({1, 4, 10}, 1));
+  refuses("ERR_HARDBIT_SHAPE", a, random_bits({4, 11}, 1));
+  refuses("ERR_HARDBIT_SHAPE", random_bits({10}, 1), a);
+  refuses("ERR_HARDBIT_SHAPE", a, random_bits({1, 4, 10}, 1));
 }
 
 TEST(CodesMatmul, RefusesWrongOperands) {
-  const Tensor codes = test::random_codes({4, 10}, 3, 1);
-  const Tensor w = test::random_bits({5, 10}, 1);
+  const Tensor codes = random_codes({4, 10}, 3, 1);
+  const Tensor w = random_bits({5, 10}, 1);
   const auto refuses = [](const char* code, const Tensor& x, int bits, const Tensor& weights) {
     test::expect_error(code, [&] { ops::codes_matmul(x, bits, weights); });
     test::expect_error(code, [&] { ops::reference::codes_matmul(x, bits, weights); });
@@ -225,7 +246,7 @@ TEST(CodesMatmul, RefusesWrongOperands) {
   refuses("ERR_HARDBIT_ARGUMENT", codes, 9, w);
   refuses("ERR_HARDBIT_DTYPE", w, 3, w);
   refuses("ERR_HARDBIT_DTYPE", codes, 3, codes);
-  refuses("ERR_HARDBIT_SHAPE", codes, 3, test::random_bits({5, 9}, 1));
+  refuses("ERR_HARDBIT_SHAPE", codes, 3, random_bits({5, 9}, 1));
 }
 
 TEST(CodesMatmul, RefusesSumsThatMayNotFitInto32Bits) {
@@ -238,13 +259,13 @@ TEST(CodesMatmul, RefusesSumsThatMayNotFitInto32Bits) {
 }
 
 TEST(CodesMatmul, RefusesCodesThatDoNotFit) {
-  const Tensor w = test::random_bits({5, 130}, 1);
+  const Tensor w = random_bits({5, 130}, 1);
   for (int bits = 1; bits <= 7; ++bits) {
     Tensor codes = Tensor::zeros(DType::u8, {9, 130});
     codes.data<std::uint8_t>()[codes.count() - 1] = static_cast<std::uint8_t>(1 << bits);
-    test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::codes_matmul(codes, bits, w); });
+    test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { run_codes(codes, bits, w); });
     test::expect_error("ERR_HARDBIT_ARGUMENT", [&] { ops::reference::codes_matmul(codes, bits, w); });
-    EXPECT_NO_THROW(ops::codes_matmul(codes, bits + 1, w));
+    EXPECT_NO_THROW(run_codes(codes, bits + 1, w));
   }
 }
 

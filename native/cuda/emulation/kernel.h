@@ -79,6 +79,14 @@ void exchange(unsigned mask, const char* operation, const Lane& mine,
               const std::function<void(const Lane* lanes)>& read);
 unsigned lane_id();
 
+/// The asynchronous copies of a thread: each arrives at once, or as late as its wait allows, at random, so
+/// that both a missing wait and a place still in use show.
+void copy_async(void* to, const void* from, unsigned bytes, bool there);
+void copies_commit();
+void copies_wait(unsigned pending);
+/// An address that `operation` would refuse is the kernel's mistake.
+void check_aligned(const char* operation, const void* address, unsigned bytes);
+
 template <class T>
 T shuffle(unsigned mask, const char* operation, T value, unsigned source) {
   static_assert(sizeof(T) <= sizeof(Lane));

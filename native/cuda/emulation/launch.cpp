@@ -29,6 +29,13 @@ struct Meeting {
   Lane lanes[warp_size];
 };
 
+/// An asynchronous copy under way, with what it read.
+struct Copy {
+  void* to;
+  unsigned bytes;
+  unsigned char contents[16];
+};
+
 enum class State { ready, at_barrier, at_meeting, done };
 
 struct Thread {
@@ -36,6 +43,8 @@ struct Thread {
   State state = State::done;
   uint3 index;
   Meeting* meeting = nullptr;
+  /// Groups of copies, the oldest first; the last one is not committed yet.
+  std::vector<std::vector<Copy>> copies;
 };
 
 /// The fibers of this system thread, and the block that they are.
@@ -135,6 +144,24 @@ class Machine {
     }
   }
 
+  void copy_async(void* to, const void* from, unsigned bytes, bool there) {
+    Copy copy{.to = to, .bytes = bytes, .contents = {}};
+    if (there) std::memcpy(copy.contents, from, bytes);
+    if (random_() % 2 == 0) {
+      std::memcpy(to, copy.contents, bytes);
+    } else {
+      threads_[current_]->copies.back().push_back(copy);
+    }
+  }
+  void copies_commit() { threads_[current_]->copies.emplace_back(); }
+  void copies_wait(unsigned pending) {
+    auto& copies = threads_[current_]->copies;
+    while (copies.size() > pending + std::size_t{1}) {
+      for (const Copy& copy : copies.front()) std::memcpy(copy.to, copy.contents, copy.bytes);
+      copies.erase(copies.begin());
+    }
+  }
+
   unsigned lane_id() const { return static_cast<unsigned>(current_ % warp_size); }
 
   [[noreturn]] static void fail(const std::string& sentence) {
@@ -162,6 +189,7 @@ class Machine {
                       static_cast<unsigned>(t / size.x / size.y)};
       thread.state = State::ready;
       thread.meeting = nullptr;
+      thread.copies.assign(1, {});
       thread.fiber.start(&Machine::enter, this);
     }
     while (done_ < count_) {
@@ -231,5 +259,16 @@ void exchange(unsigned mask, const char* operation, const Lane& mine,
   machine().exchange(mask, operation, mine, read);
 }
 unsigned lane_id() { return machine().lane_id(); }
+void copy_async(void* to, const void* from, unsigned bytes, bool there) {
+  check_aligned("cp.async", to, bytes);
+  check_aligned("cp.async", from, bytes);
+  machine().copy_async(to, from, bytes, there);
+}
+void copies_commit() { machine().copies_commit(); }
+void copies_wait(unsigned pending) { machine().copies_wait(pending); }
+void check_aligned(const char* operation, const void* address, unsigned bytes) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes == 0) return;
+  Machine::fail(std::string(operation) + " of an address that is no multiple of " + std::to_string(bytes));
+}
 
 }  // namespace hardbit::cuda::emulation
