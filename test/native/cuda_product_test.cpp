@@ -135,7 +135,7 @@ TEST_F(CudaProduct, ReportsCodesThatDoNotFit) {
       drawn.x.data<std::uint8_t>()[drawn.x.count() - 1] = 4;
       const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(), operand);
       const Tensor x = drawn.x.to(Device::cuda);
-      const Tensor y = Tensor::empty(DType::i16, drawn.expected().shape(), Device::cuda);
+      const Tensor y = Tensor::empty(DType::i16, {2, 2, 2, 5}, Device::cuda);
       cuda::binary_sums(weights, 2, x.raw(), y.data<std::int16_t>());
       test::expect_error("ERR_HARDBIT_ARGUMENT", [] { cuda::synchronize(); });
       EXPECT_NO_THROW(cuda::synchronize());

@@ -103,7 +103,7 @@ class Machine {
     if ((mask >> lane & 1) == 0) fail(std::string(operation) + " by a lane outside its mask");
     Meeting* meeting = nullptr;
     for (const auto& open : meetings_[warp]) {
-      if (!open->complete && open->readers == 0 && open->mask == mask && (open->arrived >> lane & 1) == 0) {
+      if (!open->complete && open->arrived != 0 && open->mask == mask && (open->arrived >> lane & 1) == 0) {
         meeting = open.get();
       }
     }
