@@ -350,44 +350,64 @@ struct Shared {
 /// together lie in different banks.
 __device__ inline int swizzled(int row, int byte) { return row * stage_bytes + (byte ^ (row >> 1 & 3) << 4); }
 
+/// A thread's row of the product, where it has one.
+struct Row {
+  bool exists;
+  Windows::Origin origin;
+};
+
+/// Writes the places and border classes of a tile's rows.
 template <class T>
-__device__ inline void find_rows(const Product& p, std::int64_t first, int group, Shared<T>& shared) {
-  for (int row = static_cast<int>(threadIdx.x); row < T::pixels; row += T::threads) {
-    const std::int64_t at = first + row;
-    // No tap of a row behind the last pixel is inside.
-    Place place{0, INT32_MIN, 0};
-    unsigned term = 0;
-    int border_class = 0;
-    if (at < p.pixels) {
-      const Windows& v = p.windows;
-      Windows::Output o{};
-      if (p.pooled) {
-        o = Windows::output(at / 4, v.oh / 2, v.ow / 2);
-        o.row = 2 * o.row + static_cast<int>(at % 4 / 2);
-        o.column = 2 * o.column + static_cast<int>(at % 2);
-      } else {
-        o = Windows::output(at, v.oh, v.ow);
-      }
-      border_class = p.rows.of(o.row) * p.columns.count() + p.columns.of(o.column);
-      const Windows::Origin origin =
-          p.patches ? Windows::Origin{(o.image * v.oh + o.row) * v.ow + o.column, 0, 0} : v.origin(o);
-      place = {origin.pixel * p.pixel_pitch, origin.y, origin.x};
-      if (p.sums != nullptr) {
-        for (int a = 0; a < v.kh; ++a) {
-          for (int b = 0; b < v.kw; ++b) {
-            const int dy = a * v.dilation_h;
-            const int dx = b * v.dilation_w;
-            if (!v.inside(origin, dy, dx)) continue;
-            const std::int64_t pixel = origin.pixel + std::int64_t{dy} * v.w + dx;
-            term += static_cast<unsigned>(p.sums[pixel * p.groups + group]);
-          }
+__device__ inline Row find_row(const Product& p, std::int64_t first, Shared<T>& shared) {
+  static_assert(T::pixels <= T::threads);
+  const auto row = static_cast<int>(threadIdx.x);
+  if (row >= T::pixels) return {};
+  const std::int64_t at = first + row;
+  if (at >= p.pixels) {
+    // No tap is inside.
+    shared.places[row] = {0, INT32_MIN, 0};
+    shared.classes[row] = 0;
+    return {};
+  }
+  const Windows& v = p.windows;
+  Windows::Output o{};
+  if (p.pooled) {
+    o = Windows::output(at / 4, v.oh / 2, v.ow / 2);
+    o.row = 2 * o.row + static_cast<int>(at % 4 / 2);
+    o.column = 2 * o.column + static_cast<int>(at % 2);
+  } else {
+    o = Windows::output(at, v.oh, v.ow);
+  }
+  const Windows::Origin origin =
+      p.patches ? Windows::Origin{(o.image * v.oh + o.row) * v.ow + o.column, 0, 0} : v.origin(o);
+  shared.places[row] = {origin.pixel * p.pixel_pitch, origin.y, origin.x};
+  shared.classes[row] = p.rows.of(o.row) * p.columns.count() + p.columns.of(o.column);
+  return {true, origin};
+}
+
+/// Writes the sums of the windows' codes, four loads at a time: their latency would otherwise be a good part
+/// of a block's time.
+template <class T>
+__device__ inline void find_term(const Product& p, const Row& row, int group, Shared<T>& shared) {
+  if (threadIdx.x >= T::pixels) return;
+  unsigned term = 0;
+  if (row.exists && p.sums != nullptr) {
+    const Windows& v = p.windows;
+    for (int a = 0; a < v.kh; ++a) {
+      const int dy = a * v.dilation_h;
+      for (int b = 0; b < v.kw; b += 4) {
+        std::int32_t sums[4];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int dx = (b + e) * v.dilation_w;
+          const std::int64_t pixel = row.origin.pixel + std::int64_t{dy} * v.w + dx;
+          sums[e] = b + e < v.kw && v.inside(row.origin, dy, dx) ? p.sums[pixel * p.groups + group] : 0;
         }
+        for (const std::int32_t sum : sums) term += static_cast<unsigned>(sum);
       }
     }
-    shared.places[row] = place;
-    shared.terms[row] = static_cast<int>(term);
-    shared.classes[row] = border_class;
   }
+  shared.terms[threadIdx.x] = static_cast<int>(term);
 }
 
 /// The tap and the piece of it that a thread copies next.
@@ -654,10 +674,10 @@ struct BitsTarget {
             bits &= __shfl_xor_sync(all_lanes, bits, 4);
             bits &= __shfl_xor_sync(all_lanes, bits, 8);
             bits = (any & ~every) | (bits & every);
-            if (row % 4 != 0) continue;
             pixel /= 4;
           }
-          if (writes && at.first + row < p.pixels) out[pixel * pixel_words + to] = bits;
+          if (writes && (!p.pooled || row % 4 == 0) && at.first + row < p.pixels)
+            out[pixel * pixel_words + to] = bits;
         }
       }
     }
@@ -672,7 +692,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks) product_kernel(Product 
   const auto group = static_cast<int>(rest % static_cast<unsigned>(p.groups));
   const std::int64_t first = std::int64_t{rest / static_cast<unsigned>(p.groups)} * T::pixels;
   const int first_channel = tile * T::channels;
-  find_rows<T>(p, first, group, shared);
+  const Row row = find_row<T>(p, first, shared);
   __syncthreads();
 
   const std::uint8_t* const x = p.x + group * p.group_pitch;
@@ -708,6 +728,7 @@ __global__ void __launch_bounds__(T::threads, T::blocks) product_kernel(Product 
     if (s < total) copy_stage();
     copies_commit();
   }
+  find_term<T>(p, row, group, shared);  // read behind the barriers of the stages
   const int warp = static_cast<int>(threadIdx.x / 32);
   const int warp_row = warp / T::warps_across * T::rows;
   const int warp_column = warp % T::warps_across * T::columns;

@@ -92,7 +92,7 @@ void check(const Drawn& drawn, std::span<const ProductTile> all_tiles) {
 TEST_F(CudaProduct, IsExactOnRandomGeometriesOnEveryOperand) {
   std::mt19937 random(5);
   constexpr std::int64_t channels[] = {1, 3, 20, 63, 64, 65, 128, 200, 16, 8, 320};
-  for (std::uint32_t i = 0; i < 132; ++i) {
+  for (std::uint32_t i = 0; i < 99; ++i) {
     const ProductTile tile = tiles[random() % 4];
     check({test::random_conv(random, channels[i % 11]), static_cast<int>(i / 11 % 9 * (i % 2)),
            paddings[random() % 2], 2 * i},
@@ -123,9 +123,8 @@ TEST_F(CudaProduct, IsExactBeyondEveryTile) {
 }
 
 TEST_F(CudaProduct, HoldsSumsOf32Bits) {
-  for (const int bits : {0, 8}) {
-    check({{3, 1, 1, bits == 0 ? 33000 : 130, 7, {1, 1}, {}}, bits, PaddingValue::zero, 1}, tiles);
-  }
+  check({{3, 1, 1, 32768, 7, {1, 1}, {}}, 0, PaddingValue::zero, 1}, std::span(tiles).last(1));
+  check({{3, 1, 1, 130, 7, {1, 1}, {}}, 8, PaddingValue::zero, 1}, tiles);
 }
 
 TEST_F(CudaProduct, ReportsCodesThatDoNotFit) {
