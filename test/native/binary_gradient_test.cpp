@@ -12,6 +12,7 @@
 #include "cpu/byte_gradient.h"
 #include "cpu/byte_weights_cache.h"
 #include "cuda/byte_gradient.h"
+#include "cuda/runtime.h"
 #include "guarded.h"
 #include "ops/bits.h"
 #include "ops/conv2d.h"
@@ -623,6 +624,50 @@ TEST(ByteGradient, TheGpuComputesWhatTheCpuDoes) {
                      ops::binary_matmul_backward_weight(dy, x, {}, bytes_options)));
     EXPECT_TRUE(same(on_device::binary_matmul_backward_weight(dy, codes, 5, bytes_options),
                      ops::binary_matmul_backward_weight(dy, codes, 5, bytes_options)));
+  }
+}
+
+TEST(ByteGradient, CanBeRecordedOnTheGpu) {
+  ops::dispatch(
+      test::device(), [] { GTEST_SKIP() << "the gpu's own"; },
+      [] {
+        const Tensor dy = here(random_tensor({2, 6, 6, 10}, 1));
+        const Tensor w = here(random_bits({10, 54}, 2));
+        const Tensor x = here(random_codes({2, 6, 6, 6}, 3, 3));
+        const ops::Conv2dGeometry geometry{.padding = {1, 1, 1, 1}};
+        const auto both = [&] {
+          return std::pair{
+              ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {6, 6}, {3, 3}, geometry, bytes_options),
+              ops::binary_conv2d_backward_weight(dy, x, 3, {3, 3}, geometry, PaddingValue::one,
+                                                 bytes_options)};
+        };
+        cuda::RecordedGraph graph;
+        std::pair<Tensor, Tensor> recorded;
+        {
+          cuda::Recording recording;
+          recorded = both();
+          graph = recording.finish();
+        }
+        dy.write_host(test::random_floats(dy.count(), 4).data());
+        graph.run();
+        const auto expected = both();
+        EXPECT_TRUE(same(recorded.first, expected.first));
+        EXPECT_TRUE(same(recorded.second, expected.second));
+      });
+}
+
+TEST(ByteGradient, ReportsCodesThatDoNotFit) {
+  if (on_cpu()) GTEST_SKIP() << "of the gpu: the cpu refuses them at once";
+  const Tensor dy = random_tensor({3, 8}, 1);
+  for (const std::int64_t k : {5, 16, 37}) {
+    for (const std::int64_t place : {std::int64_t{0}, 3 * k - 1}) {
+      const Tensor codes = random_codes({3, k}, 3, 2);
+      codes.data<std::uint8_t>()[place] = 8;
+      expect_error("ERR_HARDBIT_ARGUMENT",
+                   [&] { on_device::binary_matmul_backward_weight(dy, codes, 3, bytes_options); });
+      codes.data<std::uint8_t>()[place] = 7;
+      EXPECT_NO_THROW(on_device::binary_matmul_backward_weight(dy, codes, 3, bytes_options));
+    }
   }
 }
 
