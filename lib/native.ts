@@ -357,8 +357,8 @@ export interface NativeAddon {
   //    rows p·M … (p + 1)·M − 1, W = scale·Σ_p coefficients[p]·plane_p, scale one number or f32 [M]; x bits (inputBits null)
   //    or u8 codes that stand for code / (2^inputBits − 1). ERR_HARDBIT_UNSUPPORTED: bf16 where the CPU lacks it;
   //    Σ|coefficients| above 64 in int8, above 256 in bf16.
-  /** Whether this CPU has it; true of 'float' and 'int8'. */
-  supportsGradientArithmetic(arithmetic: GradientArithmetic): boolean;
+  /** Whether the device, else the CPU, has it; true of 'float' and 'int8', and of every GPU. */
+  supportsGradientArithmetic(arithmetic: GradientArithmetic, device?: Device): boolean;
   /** dL/dx f32 [N,H,W,C] for `size` = [H, W]; up to four channels in one group are summed in fp32 whatever is asked for. */
   binaryConv2dBackwardInput(
     dy: NativeTensor,

@@ -110,7 +110,7 @@ class WeightGradient {
         draws_(draws),
         dw_(dw),
         signs_(x.codes == nullptr),
-        levels_(signs_ || x.bits < 8 ? 127 : 63),  // pairs of products fit into 16 bits
+        levels_(ops::weight_gradient_levels(signs_, x.bits)),
         group_outputs_(conv.m / conv.geometry.groups),
         panels_(divide_up(group_outputs_, kernels.product.nr)) {
     const bool ones = padding == ops::PaddingValue::one;
@@ -120,16 +120,8 @@ class WeightGradient {
   }
 
   void run() {
-    constexpr std::int64_t chunk_pixels = 4096;  // 64 channels of dy take a quarter of a megabyte
-    const std::int64_t row = round_up(conv_.ow, segment_bytes);
-    const std::int64_t most_sum = std::int64_t{levels_} * (signs_ ? 1 : (1 << x_.bits) - 1);
-    const std::int64_t limit = std::max<std::int64_t>((std::int64_t{1} << 31) / most_sum - 1, 1);
-    const std::int64_t rows =
-        std::clamp<std::int64_t>(std::min(chunk_pixels / row, limit / row), 1, conv_.oh);
-    const std::int64_t image_pixels = conv_.oh * conv_.ow;
-    const std::int64_t images =
-        rows < conv_.oh ? 1
-                        : std::clamp<std::int64_t>(std::min(chunk_pixels, limit) / image_pixels, 1, conv_.n);
+    const PixelChunks chunks(conv_, std::int64_t{levels_} * (signs_ ? 1 : (1 << x_.bits) - 1));
+    const auto& [images, rows, limit] = chunks;
     if (images >= conv_.n && rows >= conv_.oh) {
       add_all({0, conv_.n, 0, conv_.oh});
       return;

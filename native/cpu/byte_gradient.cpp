@@ -1,29 +1,10 @@
 #include "cpu/byte_gradient.h"
 
 #include <algorithm>
-#include <bit>
-#include <cmath>
-#include <limits>
 
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
-
-Rounding rounding(std::uint32_t magnitude, int levels) {
-  constexpr float tiny = 0x1p-100F;
-  const auto most = std::bit_cast<float>(magnitude);
-  if (magnitude == 0) return {.lift = 1, .inverse = 0, .scale = 0, .drop = 1};
-  if (!std::isfinite(most)) {
-    return {.lift = 1, .inverse = 0, .scale = std::numeric_limits<float>::quiet_NaN(), .drop = 1};
-  }
-  const bool lifted = most < tiny;
-  const float lift = lifted ? 0x1p64F : 1.0F;
-  const auto count = static_cast<float>(levels);
-  return {.lift = lift,
-          .inverse = count / (most * lift),
-          .scale = most * lift / count,
-          .drop = lifted ? 0x1p-64F : 1.0F};
-}
 
 void quantize_gradient(const GradientKernels& kernels, const float* x, std::int64_t rows, std::int64_t length,
                        std::int64_t channels, std::int64_t per, int levels, const Draws& draws,

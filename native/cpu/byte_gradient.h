@@ -7,6 +7,7 @@
 #include "cpu/kernels/gradient.h"
 #include "cpu/kernels/product.h"
 #include "ops/binary_conv2d.h"
+#include "ops/gradient_rounding.h"
 #include "runtime/tensor.h"
 
 namespace hardbit::cpu {
@@ -24,16 +25,10 @@ inline ByteKernels selected_byte_kernels() {
   return {selected_product(Operand::bytes), selected_gradient_kernels()};
 }
 
-/// How numbers of one scale are rounded: q ≈ fl(fl(x·lift)·inverse), q·scale·drop ≈ x. lift and drop are
-/// powers of two that keep tiny scales out of the subnormal numbers.
-struct Rounding {
-  float lift, inverse, scale, drop;
-};
-/// For numbers whose largest magnitude has these bits.
-Rounding rounding(std::uint32_t magnitude, int levels);
-
-/// Blocks of draws of a row of `length` elements.
-constexpr std::int64_t draw_blocks(std::int64_t length) { return (length + 127) / 128 * 16; }
+using ops::draw_blocks;
+using ops::PixelChunks;
+using ops::Rounding;
+using ops::rounding;
 
 /// How many elements of a row's factors are kept, where they repeat every `channels` elements: what the
 /// kernels take.

@@ -8,4 +8,7 @@ void conv2d_forward(const ops::Conv2d& conv, const float* x, const float* w, con
 void conv2d_backward_input(const ops::Conv2d& conv, const float* dy, const float* w, float* dx);
 void conv2d_backward_weight(const ops::Conv2d& conv, const float* dy, const float* x, float* dw);
 
+void convolution_backward_data_bf16(const ops::Conv2d& conv, const float* dy, const float* w, float* dx);
+void convolution_backward_weights_bf16(const ops::Conv2d& conv, const float* dy, const float* x, float* dw);
+
 }  // namespace hardbit::cuda

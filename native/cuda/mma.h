@@ -36,6 +36,15 @@ __device__ inline void mma_bytes(int (&c)[4], const std::uint32_t (&a)[4], std::
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+/// The same, both signed.
+__device__ inline void mma_signed_bytes(int (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                        std::uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+      "{%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
 /// Four matrices of 8 rows × 16 bytes of shared memory: lane l brings the address of row l % 8 of matrix l /
 /// 8, 16-byte aligned, and receives in r[i] bytes 4t … 4t+3 of row g of matrix i.
 __device__ inline void load_matrices(std::uint32_t (&r)[4], const void* row) {
@@ -100,6 +109,15 @@ inline void mma_bytes(int (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0
     for (int i = 0; i < 32; i += 8) {
       sum += static_cast<std::uint8_t>(x >> i) * static_cast<std::int8_t>(y >> i);
     }
+    return sum;
+  });
+}
+
+inline void mma_signed_bytes(int (&c)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1) {
+  emulation::mma("mma.s8.s8", c, a, b0, b1, [](std::uint32_t x, std::uint32_t y) {
+    int sum = 0;
+    for (int i = 0; i < 32; i += 8)
+      sum += static_cast<std::int8_t>(x >> i) * static_cast<std::int8_t>(y >> i);
     return sum;
   });
 }

@@ -21,6 +21,10 @@ std::optional<ops::GradientArithmetic> arithmetic(Napi::Value value) {
 
 constexpr const char* arithmetics = "'float', 'bf16' or 'int8'";
 
+bool supports(ops::GradientArithmetic arithmetic, std::optional<Device> device) {
+  return ops::supports_gradient_arithmetic(arithmetic, device.value_or(Device::cpu));
+}
+
 }  // namespace
 
 template <>
@@ -86,7 +90,7 @@ struct ToJs<bool> {
 };
 
 void add_binary_gradients(Napi::Object exports) {
-  add<ops::supports_gradient_arithmetic>(exports, "supportsGradientArithmetic");
+  add<supports>(exports, "supportsGradientArithmetic");
   add<ops::binary_conv2d_backward_input>(exports, "binaryConv2dBackwardInput");
   add<ops::binary_conv2d_backward_weight>(exports, "binaryConv2dBackwardWeight");
   add<ops::binary_matmul_backward_input>(exports, "binaryMatmulBackwardInput");

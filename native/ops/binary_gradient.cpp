@@ -8,6 +8,9 @@
 #include "cpu/byte_weights_cache.h"
 #include "cpu/conv2d.h"
 #include "cpu/onednn.h"
+#include "cuda/byte_gradient.h"
+#include "cuda/conv2d.h"
+#include "cuda/dense.h"
 #include "ops/binary_matmul.h"
 #include "ops/bits.h"
 #include "ops/check.h"
@@ -25,8 +28,8 @@ namespace {
 /// way).
 constexpr std::int64_t few_channels = 4;
 
-void check_arithmetic(const char* op, GradientArithmetic arithmetic) {
-  if (supports_gradient_arithmetic(arithmetic)) return;
+void check_arithmetic(const char* op, GradientArithmetic arithmetic, Device device) {
+  if (supports_gradient_arithmetic(arithmetic, device)) return;
   check::fail("ERR_HARDBIT_UNSUPPORTED", op,
               "bf16 gradients need a CPU with AVX512-BF16 or AMX and a build with oneDNN; choose 'float' or "
               "'int8'.");
@@ -98,10 +101,13 @@ Device device_of(const Tensor& a, const Tensor& b, const WeightScale& scale) {
 }
 
 /// One factor an output channel, f32 [m].
-Tensor channel_scales(const WeightScale& scale, std::int64_t m) {
+Tensor channel_scales(const WeightScale& scale, std::int64_t m, Device device) {
   if (const auto* const channels = std::get_if<Tensor>(&scale)) return *channels;
-  Tensor scales = Tensor::empty(DType::f32, {m});
-  std::fill_n(scales.data<float>(), m, static_cast<float>(std::get<double>(scale)));
+  Tensor scales = Tensor::empty(DType::f32, {m}, device);
+  const auto common = static_cast<float>(std::get<double>(scale));
+  dispatch(
+      device, [&] { std::fill_n(scales.data<float>(), m, common); },
+      [&] { cuda::fill_floats(scales.data<float>(), common, m); });
   return scales;
 }
 
@@ -109,115 +115,142 @@ Tensor channel_scales(const WeightScale& scale, std::int64_t m) {
 Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Tensor& dy,
                       const Tensor& planes, const std::vector<double>& coefficients, const WeightScale& scale,
                       const GradientOptions& gradient) {
-  check_arithmetic(op, gradient.arithmetic);
+  const Device device = device_of(dy, planes, scale);
+  check_arithmetic(op, gradient.arithmetic, device);
   const std::vector<int> factors = check_coefficients(op, coefficients, gradient.arithmetic);
   const cpu::Draws draws =
       check_draws(op, conv.n * conv.oh, conv.ow * conv.m, gradient.seed, gradient.stream, gradient.step);
-  Tensor dx = Tensor::empty(DType::f32, {conv.n, conv.h, conv.w, conv.c}, device_of(dy, planes, scale));
+  const Shape shape{conv.n, conv.h, conv.w, conv.c};
+  if (conv.empty()) return Tensor::zeros(DType::f32, shape, device);
+  Tensor dx = Tensor::empty(DType::f32, shape, device);
   auto* const out = dx.data<float>();
+  const auto* const g = dy.data<float>();
   const bool few = !product && conv.c <= few_channels && conv.geometry.groups == 1;
-  dispatch(dx.device(), [&] {
-    if (conv.empty()) {
-      std::fill_n(out, dx.count(), 0.0F);
-    } else if (gradient.arithmetic == GradientArithmetic::f32 || few) {
-      const Tensor w = planes_to_float(planes, coefficients, channel_scales(scale, conv.m));
-      if (product) {
-        cpu::matmul(false, false, conv.n, conv.c, conv.m, dy.data<float>(), w.data<float>(), nullptr, out);
-      } else {
-        cpu::conv2d_backward_input(conv, dy.data<float>(), w.data<float>(), out);
-      }
-    } else if (gradient.arithmetic == GradientArithmetic::bf16) {
-      // The scale goes to dy: the weights stay whole numbers.
-      const Tensor w = planes_to_float(planes, coefficients, channel_scales(1.0, conv.m));
-      const auto* const common = std::get_if<double>(&scale);
-      const Tensor scaled =
-          common != nullptr && *common == 1 ? dy : scale_channels(dy, channel_scales(scale, conv.m));
-      if (product) {
-        cpu::matmul_bf16(false, false, conv.n, conv.c, conv.m, scaled.data<float>(), w.data<float>(), out);
-      } else {
-        cpu::convolution_backward_data_bf16(conv, scaled.data<float>(), w.data<float>(), out);
-      }
+  if (gradient.arithmetic == GradientArithmetic::f32 || few) {
+    const Tensor w = planes_to_float(planes, coefficients, channel_scales(scale, conv.m, device));
+    if (product) {
+      dispatch<cpu::matmul, cuda::matmul>(device, false, false, conv.n, conv.c, conv.m, g, w.data<float>(),
+                                          nullptr, out);
     } else {
-      std::int64_t magnitude = 0;
-      for (const int factor : factors) magnitude += std::abs(factor);
-      check_sums(op, conv.m / conv.geometry.groups * conv.kh * conv.kw,
-                 255 * std::max<std::int64_t>(magnitude, 1), "output channels and taps");
-      const auto* const channels = std::get_if<Tensor>(&scale);
-      const cpu::ByteKernels kernels = cpu::selected_byte_kernels();
-      const auto weights = cpu::cached_input_weights(kernels, conv, planes.data<std::uint64_t>(), factors);
-      cpu::byte_backward_input(
-          kernels, conv, dy.data<float>(), channels != nullptr ? channels->data<float>() : nullptr, *weights,
-          channels != nullptr ? 1.0F : static_cast<float>(std::get<double>(scale)), draws, out);
+      dispatch<cpu::conv2d_backward_input, cuda::conv2d_backward_input>(device, conv, g, w.data<float>(),
+                                                                        out);
     }
-  });
+  } else if (gradient.arithmetic == GradientArithmetic::bf16) {
+    // The scale goes to dy: the weights stay whole numbers.
+    const Tensor w = planes_to_float(planes, coefficients, channel_scales(1.0, conv.m, device));
+    const auto* const common = std::get_if<double>(&scale);
+    const Tensor scaled =
+        common != nullptr && *common == 1 ? dy : scale_channels(dy, channel_scales(scale, conv.m, device));
+    if (product) {
+      dispatch<cpu::matmul_bf16, cuda::matmul_bf16>(device, false, false, conv.n, conv.c, conv.m,
+                                                    scaled.data<float>(), w.data<float>(), out);
+    } else {
+      dispatch<cpu::convolution_backward_data_bf16, cuda::convolution_backward_data_bf16>(
+          device, conv, scaled.data<float>(), w.data<float>(), out);
+    }
+  } else {
+    std::int64_t magnitude = 0;
+    for (const int factor : factors) magnitude += std::abs(factor);
+    check_sums(op, conv.m / conv.geometry.groups * conv.kh * conv.kw,
+               255 * std::max<std::int64_t>(magnitude, 1), "output channels and taps");
+    const auto* const channels = std::get_if<Tensor>(&scale);
+    const float* const by_channel = channels != nullptr ? channels->data<float>() : nullptr;
+    const float common = channels != nullptr ? 1.0F : static_cast<float>(std::get<double>(scale));
+    const auto* const bits = planes.data<std::uint64_t>();
+    dispatch(
+        device,
+        [&] {
+          const cpu::ByteKernels kernels = cpu::selected_byte_kernels();
+          const auto weights = cpu::cached_input_weights(kernels, conv, bits, factors);
+          cpu::byte_backward_input(kernels, conv, g, by_channel, *weights, common, draws, out);
+        },
+        [&] { cuda::byte_backward_input(conv, g, by_channel, bits, factors, common, draws, out); });
+  }
   return dx;
 }
 
-/// The OR of all codes.
-int all_codes(const Tensor& codes) {
-  std::uint8_t all = 0;
-  for (const std::uint8_t code : codes.span<const std::uint8_t>()) all |= code;
-  return all;
+/// Refuses larger codes; on the GPU by a report.
+void check_codes(const char* op, const Tensor& codes, int bits) {
+  dispatch(
+      codes.device(),
+      [&] {
+        std::uint8_t all = 0;
+        for (const std::uint8_t code : codes.span<const std::uint8_t>()) all |= code;
+        check_code_range(op, all, bits);
+      },
+      [&] { cuda::check_codes(codes.data<std::uint8_t>(), codes.count(), bits); });
 }
 
 /// x − 1, in place.
 void subtract_one(const Tensor& x) {
   float* const values = x.data<float>();
-  parallel_for(x.count(), element_grain, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) values[i] -= 1.0F;
-  });
+  dispatch(
+      x.device(),
+      [&] {
+        parallel_for(x.count(), element_grain, [=](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t i = begin; i < end; ++i) values[i] -= 1.0F;
+        });
+      },
+      [&] { cuda::subtract_one(values, x.count()); });
 }
 
 /// dw [m, k] + sums [m], in place.
 void add_to_rows(const Tensor& sums, float* dw, std::int64_t m, std::int64_t k) {
   const float* const sum = sums.data<float>();
-  parallel_for(m, element_grain / k + 1, [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin * k; i < end * k; ++i) dw[i] += sum[i / k];
-  });
+  dispatch(
+      sums.device(),
+      [&] {
+        parallel_for(m, element_grain / k + 1, [=](std::int64_t begin, std::int64_t end) {
+          for (std::int64_t i = begin * k; i < end * k; ++i) dw[i] += sum[i / k];
+        });
+      },
+      [&] { cuda::add_to_rows(sum, dw, m, k); });
 }
 
 /// dL/dW [M, K], as backward_input.
 Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const Tensor& dy, const Tensor& x,
                        std::optional<int> bits, PaddingValue padding, const GradientOptions& gradient) {
-  check_arithmetic(op, gradient.arithmetic);
+  const Device device = common_device(dy, x);
+  check_arithmetic(op, gradient.arithmetic, device);
   const cpu::Draws draws =
       check_draws(op, conv.n * conv.oh, conv.ow * conv.m, gradient.seed, gradient.stream, gradient.step);
-  const Device device = common_device(dy, x);
-  Tensor dw = Tensor::empty(DType::f32, {conv.m, conv.k()}, device);
+  if (bits) check_codes(op, x, *bits);
+  const Shape shape{conv.m, conv.k()};
+  if (conv.empty()) return Tensor::zeros(DType::f32, shape, device);
+  Tensor dw = Tensor::empty(DType::f32, shape, device);
   auto* const out = dw.data<float>();
-  dispatch(device, [&] {
-    if (bits) check_code_range(op, all_codes(x), *bits);
-    if (conv.empty()) {
-      std::fill_n(out, dw.count(), 0.0F);
-      return;
-    }
-    if (gradient.arithmetic == GradientArithmetic::int8) {
-      check_sums(op, conv.ow, bits ? 127 * ((std::int64_t{1} << *bits) - 1) : 127, "columns of dy");
-      const cpu::ByteActivations activations{.signs = bits ? nullptr : x.data<std::uint64_t>(),
-                                             .codes = bits ? x.data<std::uint8_t>() : nullptr,
-                                             .bits = bits.value_or(1)};
-      cpu::byte_backward_weight(cpu::selected_byte_kernels(), conv, padding, dy.data<float>(), activations,
-                                draws, out);
-      return;
-    }
-    const Tensor real = bits ? codes_to_float(x, *bits) : unpack_signs(x);
-    // Padded with ones: y = (x − 1) * W padded with zeros, plus Σ_k W[m, k]; so Σ dy[m] is part of
-    // dW[m, k].
-    const bool ones = padding == PaddingValue::one;
-    if (ones) subtract_one(real);
-    const bool wide = gradient.arithmetic == GradientArithmetic::f32;
-    if (product) {
-      if (wide) {
-        cpu::matmul(true, false, conv.m, conv.c, conv.n, dy.data<float>(), real.data<float>(), nullptr, out);
-      } else {
-        cpu::matmul_bf16(true, false, conv.m, conv.c, conv.n, dy.data<float>(), real.data<float>(), out);
-      }
-    } else {
-      (wide ? cpu::convolution_backward_weights : cpu::convolution_backward_weights_bf16)(
-          conv, dy.data<float>(), real.data<float>(), out);
-    }
-    if (ones) add_to_rows(sum_rows(dy), out, conv.m, conv.k());
-  });
+  const auto* const g = dy.data<float>();
+  if (gradient.arithmetic == GradientArithmetic::int8) {
+    check_sums(op, conv.ow, bits ? 127 * ((std::int64_t{1} << *bits) - 1) : 127, "columns of dy");
+    const auto* const signs = bits ? nullptr : x.data<std::uint64_t>();
+    const auto* const codes = bits ? x.data<std::uint8_t>() : nullptr;
+    dispatch(
+        device,
+        [&] {
+          cpu::byte_backward_weight(cpu::selected_byte_kernels(), conv, padding, g,
+                                    {.signs = signs, .codes = codes, .bits = bits.value_or(1)}, draws, out);
+        },
+        [&] { cuda::byte_backward_weight(conv, padding, g, signs, codes, bits.value_or(1), draws, out); });
+    return dw;
+  }
+  const Tensor real = bits ? codes_to_float(x, *bits) : unpack_signs(x);
+  // Padded with ones: y = (x − 1) * W padded with zeros, plus Σ_k W[m, k]; so Σ dy[m] is part of dW[m, k].
+  const bool ones = padding == PaddingValue::one;
+  if (ones) subtract_one(real);
+  const auto* const inputs = real.data<float>();
+  const bool wide = gradient.arithmetic == GradientArithmetic::f32;
+  if (product && wide) {
+    dispatch<cpu::matmul, cuda::matmul>(device, true, false, conv.m, conv.c, conv.n, g, inputs, nullptr, out);
+  } else if (product) {
+    dispatch<cpu::matmul_bf16, cuda::matmul_bf16>(device, true, false, conv.m, conv.c, conv.n, g, inputs,
+                                                  out);
+  } else if (wide) {
+    dispatch<cpu::convolution_backward_weights, cuda::conv2d_backward_weight>(device, conv, g, inputs, out);
+  } else {
+    dispatch<cpu::convolution_backward_weights_bf16, cuda::convolution_backward_weights_bf16>(device, conv, g,
+                                                                                              inputs, out);
+  }
+  if (ones) add_to_rows(sum_rows(dy), out, conv.m, conv.k());
   return dw;
 }
 
@@ -233,8 +266,8 @@ void check_input_dtype(const char* op, const Tensor& x, std::optional<int> bits)
 
 }  // namespace
 
-bool supports_gradient_arithmetic(GradientArithmetic arithmetic) {
-  return arithmetic != GradientArithmetic::bf16 || cpu::has_bf16();
+bool supports_gradient_arithmetic(GradientArithmetic arithmetic, Device device) {
+  return arithmetic != GradientArithmetic::bf16 || device != Device::cpu || cpu::has_bf16();
 }
 
 Tensor binary_conv2d_backward_input(const Tensor& dy, const Tensor& planes,
@@ -312,11 +345,16 @@ QuantizedGradient quantize_gradient(const Tensor& dy, QuantizedBy by, int levels
   QuantizedGradient out{Tensor::empty(DType::u8, dy.shape(), dy.device()),
                         Tensor::zeros(DType::f32, {by_sample ? samples : channels}, dy.device())};
   if (dy.count() == 0) return out;
-  dispatch(dy.device(), [&] {
-    cpu::quantize_gradient(cpu::selected_gradient_kernels(), dy.data<float>(), rows, length, channels,
-                           by_sample ? rows / samples : 0, levels, draws, out.codes.data<std::uint8_t>(),
-                           out.scales.data<float>());
-  });
+  const auto run = [&](const auto& quantize) {
+    quantize(dy.data<float>(), rows, length, channels, by_sample ? rows / samples : 0, levels, draws,
+             out.codes.data<std::uint8_t>(), out.scales.data<float>());
+  };
+  dispatch(
+      dy.device(),
+      [&] {
+        run([](auto... operands) { cpu::quantize_gradient(cpu::selected_gradient_kernels(), operands...); });
+      },
+      [&] { run(cuda::quantize_gradient); });
   return out;
 }
 

@@ -12,15 +12,15 @@ namespace hardbit::ops {
 // unpacked to dies inside the operator.
 
 /// In what arithmetic a gradient is summed.
-///  - f32: oneDNN in fp32 on the real values.
-///  - bf16: oneDNN in bf16. dy times the weights' scale is rounded to 8 bits of mantissa, the other operand
-///  is exact (up to
-///    Σ|c_p| = 256, or codes of 8 bits), sums are fp32. Needs a CPU with AVX512-BF16 or AMX.
+///  - f32: in fp32 on the real values (oneDNN on the CPU).
+///  - bf16: in bf16 (oneDNN on the CPU). dy times the weights' scale is rounded to 8 bits of mantissa, the
+///  other operand is exact (up to
+///    Σ|c_p| = 256, or codes of 8 bits), sums are fp32. On the CPU it needs AVX512-BF16 or AMX.
 ///  - int8: dy is quantized as quantize_gradient says, for each sample (backward_input) or each output
 ///  channel
 ///    (backward_weight) by itself, the other operand is exact, sums are exact integers, so the result is the
-///    same on every instruction set and thread count. A sample (or channel) with a NaN or an infinity gets
-///    NaN throughout.
+///    same on every instruction set, thread count and device. A sample (or channel) with a NaN or an infinity
+///    gets NaN throughout.
 /// Gradients of convolution inputs of up to four channels in one group are f32 in all three: they are a
 /// small part of any network, and eight lanes of bytes would mostly be empty. Gradients of weights that meet
 /// codes of 8 bits take dy to ±63 instead of ±127 in int8, because products of pairs have to fit into 16
@@ -37,8 +37,9 @@ struct GradientOptions {
   std::uint64_t step = 0;
 };
 
-/// Whether this CPU and this build's oneDNN compute in `arithmetic`; always true of f32 and int8.
-bool supports_gradient_arithmetic(GradientArithmetic arithmetic);
+/// Whether `device` computes in `arithmetic`: always in f32 and int8; in bf16 every GPU, and a CPU where this
+/// build's oneDNN does.
+bool supports_gradient_arithmetic(GradientArithmetic arithmetic, Device device = Device::cpu);
 
 /// One factor of all weights, or one an output channel, f32 [M].
 using WeightScale = std::variant<double, Tensor>;

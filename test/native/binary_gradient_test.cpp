@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <bit>
 #include <cmath>
 #include <limits>
 
@@ -9,11 +11,14 @@
 #include "conv_cases.h"
 #include "cpu/byte_gradient.h"
 #include "cpu/byte_weights_cache.h"
+#include "cuda/byte_gradient.h"
+#include "cuda/runtime.h"
 #include "guarded.h"
 #include "ops/bits.h"
 #include "ops/conv2d.h"
 #include "ops/dense.h"
 #include "ops/discretize.h"
+#include "ops/dispatch.h"
 #include "ops/quantize.h"
 #include "ops/quantize_weights.h"
 #include "ops/reference.h"
@@ -27,7 +32,6 @@ using ops::GradientOptions;
 using ops::PaddingValue;
 using test::ConvCase;
 using test::expect_error;
-using test::random_tensor;
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 constexpr GradientOptions bytes_options{GradientArithmetic::int8, 11, 3, (std::uint64_t{1} << 40) + 5};
@@ -35,6 +39,68 @@ constexpr GradientOptions float_options{GradientArithmetic::f32, 0, 0, 0};
 constexpr GradientOptions bf16_options{GradientArithmetic::bf16, 0, 0, 0};
 constexpr cpu::Draws draws{bytes_options.seed, bytes_options.step,
                            static_cast<std::uint32_t>(bytes_options.stream)};
+
+// Operands are made on the cpu, where the oracles are; the operators run on the device of the tests.
+
+Tensor random_tensor(Shape shape, std::uint32_t seed, float low = -1, float high = 1) {
+  return test::random_tensor(std::move(shape), seed, low, high).to(Device::cpu);
+}
+
+Tensor cpu_floats(Shape shape, const std::vector<float>& values) {
+  return Tensor::from_host(DType::f32, std::move(shape), values.data());
+}
+
+Tensor here(const Tensor& x) { return x.to(test::device()); }
+
+namespace on_device {
+
+ops::WeightScale here(const ops::WeightScale& scale) {
+  const auto* const channels = std::get_if<Tensor>(&scale);
+  return channels != nullptr ? ops::WeightScale(hardbit::here(*channels)) : scale;
+}
+using hardbit::here;
+
+Tensor binary_conv2d_backward_input(const Tensor& dy, const Tensor& planes,
+                                    const std::vector<double>& coefficients, const ops::WeightScale& scale,
+                                    const ops::Pair& size, const ops::Pair& kernel,
+                                    const ops::Conv2dGeometry& geometry, const GradientOptions& options) {
+  return ops::binary_conv2d_backward_input(here(dy), here(planes), coefficients, here(scale), size, kernel,
+                                           geometry, options)
+      .to(Device::cpu);
+}
+
+Tensor binary_conv2d_backward_weight(const Tensor& dy, const Tensor& x, std::optional<int> bits,
+                                     const ops::Pair& kernel, const ops::Conv2dGeometry& geometry,
+                                     PaddingValue padding, const GradientOptions& options) {
+  return ops::binary_conv2d_backward_weight(here(dy), here(x), bits, kernel, geometry, padding, options)
+      .to(Device::cpu);
+}
+
+Tensor binary_matmul_backward_input(const Tensor& dy, const Tensor& planes,
+                                    const std::vector<double>& coefficients, const ops::WeightScale& scale,
+                                    const GradientOptions& options) {
+  return ops::binary_matmul_backward_input(here(dy), here(planes), coefficients, here(scale), options)
+      .to(Device::cpu);
+}
+
+Tensor binary_matmul_backward_weight(const Tensor& dy, const Tensor& x, std::optional<int> bits,
+                                     const GradientOptions& options) {
+  return ops::binary_matmul_backward_weight(here(dy), here(x), bits, options).to(Device::cpu);
+}
+
+ops::QuantizedGradient quantize_gradient(const Tensor& dy, ops::QuantizedBy by, int levels,
+                                         std::uint64_t seed, std::uint64_t stream, std::uint64_t step) {
+  const ops::QuantizedGradient result = ops::quantize_gradient(here(dy), by, levels, seed, stream, step);
+  return {result.codes.to(Device::cpu), result.scales.to(Device::cpu)};
+}
+
+}  // namespace on_device
+
+bool supported(GradientArithmetic arithmetic) {
+  return ops::supports_gradient_arithmetic(arithmetic, test::device());
+}
+
+bool on_cpu() { return test::device() == Device::cpu; }
 
 Tensor random_bits(Shape shape, std::uint32_t seed) {
   return ops::pack_signs(random_tensor(std::move(shape), seed));
@@ -87,8 +153,8 @@ int rounded(float value, float most, int levels, std::uint32_t draw) {
 }
 
 TEST(QuantizeGradient, IsTheDocumentedFunctionOnEveryRow) {
-  for (const Shape& shape :
-       {Shape{3, 7}, Shape{2, 300}, Shape{2, 3, 5, 13}, Shape{2, 2, 4, 32}, Shape{1, 128}}) {
+  for (const Shape& shape : {Shape{3, 7}, Shape{2, 300}, Shape{2, 3, 5, 13}, Shape{2, 2, 4, 32},
+                             Shape{1, 128}, Shape{5, 3, 1}, Shape{2, 1, 2, 130}}) {
     const Tensor dy = random_tensor(shape, 5);
     const std::int64_t channels = shape.back();
     const std::int64_t length = shape.size() == 2 ? channels : shape[shape.size() - 2] * channels;
@@ -96,14 +162,7 @@ TEST(QuantizeGradient, IsTheDocumentedFunctionOnEveryRow) {
     const std::int64_t per = rows / shape[0];
     for (const bool by_sample : {true, false}) {
       for (const int levels : {1, 63, 127}) {
-        for_each_gradient_row([&](const cpu::GradientKernels& kernels) {
-          const test::Guarded<float> x(test::values<float>(dy));
-          const test::Guarded<std::uint8_t> codes(static_cast<std::size_t>(dy.count()));
-          std::vector<float> scales(static_cast<std::size_t>(by_sample ? shape[0] : channels));
-          test::poison_cache();
-          cpu::quantize_gradient(kernels, x.data(), rows, length, channels, by_sample ? per : 0, levels,
-                                 draws, codes.data(), scales.data());
-          ASSERT_TRUE(codes.intact());
+        const auto check = [&](const std::uint8_t* codes, const float* scales) {
           for (std::int64_t i = 0; i < dy.count(); ++i) {
             const std::int64_t of = by_sample ? i / length / per : i % channels;
             float most = 0;
@@ -111,11 +170,26 @@ TEST(QuantizeGradient, IsTheDocumentedFunctionOnEveryRow) {
               if ((by_sample ? j / length / per : j % channels) == of)
                 most = std::max(most, std::abs(dy.data<float>()[j]));
             }
-            ASSERT_EQ(scales[static_cast<std::size_t>(of)], most / static_cast<float>(levels));
-            ASSERT_EQ(codes.data()[i] - 128,
+            ASSERT_EQ(scales[of], most / static_cast<float>(levels));
+            ASSERT_EQ(codes[i] - 128,
                       rounded(dy.data<float>()[i], most, levels, draw(i / length, i % length, length)))
                 << i;
           }
+        };
+        const auto [codes, scales] =
+            on_device::quantize_gradient(dy, by_sample ? ops::QuantizedBy::sample : ops::QuantizedBy::channel,
+                                         levels, draws.key, draws.stream, draws.step);
+        check(codes.data<std::uint8_t>(), scales.data<float>());
+        if (!on_cpu()) continue;
+        for_each_gradient_row([&](const cpu::GradientKernels& kernels) {
+          const test::Guarded<float> x(test::values<float>(dy));
+          const test::Guarded<std::uint8_t> out(static_cast<std::size_t>(dy.count()));
+          std::vector<float> found(static_cast<std::size_t>(by_sample ? shape[0] : channels));
+          test::poison_cache();
+          cpu::quantize_gradient(kernels, x.data(), rows, length, channels, by_sample ? per : 0, levels,
+                                 draws, out.data(), found.data());
+          ASSERT_TRUE(out.intact());
+          check(out.data(), found.data());
         });
       }
     }
@@ -127,7 +201,7 @@ TEST(QuantizeGradient, KeepsWholeStepsExactly) {
   for (int i = -127; i <= 127; ++i) values.push_back(std::ldexp(static_cast<float>(i), -20));
   for (std::uint64_t step = 0; step < 50; ++step) {
     const auto [codes, scales] =
-        ops::quantize_gradient(test::make({1, 255}, values), ops::QuantizedBy::sample, 127, 1, 2, step);
+        on_device::quantize_gradient(cpu_floats({1, 255}, values), ops::QuantizedBy::sample, 127, 1, 2, step);
     ASSERT_EQ(scales.data<float>()[0], std::ldexp(1.0F, -20));
     for (int i = 0; i < 255; ++i) ASSERT_EQ(codes.data<std::uint8_t>()[i], i + 1);
   }
@@ -140,7 +214,7 @@ TEST(QuantizeGradient, IsUnbiased) {
     std::vector<float> x(n, static_cast<float>(value));
     x[0] = 127;
     const auto [codes, scales] =
-        ops::quantize_gradient(test::make({1, n}, x), ops::QuantizedBy::sample, 127, 7, 0, 1);
+        on_device::quantize_gradient(cpu_floats({1, n}, x), ops::QuantizedBy::sample, 127, 7, 0, 1);
     ASSERT_EQ(scales.data<float>()[0], 1);
     double sum = 0;
     for (std::int64_t i = 1; i < n; ++i) {
@@ -157,7 +231,8 @@ TEST(QuantizeGradient, IsUnbiased) {
 TEST(QuantizeGradient, StepsStreamsAndSeedsDrawAnew) {
   const Tensor dy = random_tensor({4, 512}, 1);
   const auto codes = [&](std::uint64_t seed, std::uint64_t stream, std::uint64_t step) {
-    return test::bytes(ops::quantize_gradient(dy, ops::QuantizedBy::sample, 127, seed, stream, step).codes);
+    return test::bytes(
+        on_device::quantize_gradient(dy, ops::QuantizedBy::sample, 127, seed, stream, step).codes);
   };
   const auto first = codes(1, 2, 3);
   EXPECT_EQ(codes(1, 2, 3), first);
@@ -170,9 +245,9 @@ TEST(QuantizeGradient, StepsStreamsAndSeedsDrawAnew) {
 TEST(QuantizeGradient, TakesZerosTinyNumbersAndNoNumbers) {
   const float tiny = 0x1p-149F;
   const float nan = std::numeric_limits<float>::quiet_NaN();
-  const Tensor dy = test::make<float>(
+  const Tensor dy = cpu_floats(
       {6, 2}, {0, 0, 127 * tiny, -5 * tiny, 0x1p-119F, -0x1p-119F, infinity, 1, nan, 0, 3e38F, -3e38F});
-  const auto [codes, scales] = ops::quantize_gradient(dy, ops::QuantizedBy::sample, 127, 1, 2, 3);
+  const auto [codes, scales] = on_device::quantize_gradient(dy, ops::QuantizedBy::sample, 127, 1, 2, 3);
   const auto* const q = codes.data<std::uint8_t>();
   const auto* const s = scales.data<float>();
   EXPECT_EQ(std::vector<int>(q, q + 6), (std::vector<int>{128, 128, 255, 123, 255, 1}));
@@ -188,6 +263,7 @@ TEST(QuantizeGradient, TakesZerosTinyNumbersAndNoNumbers) {
 // -- the other kernels
 
 TEST(GradientKernels, TransposeAndUnpackOnEveryRow) {
+  if (!on_cpu()) GTEST_SKIP() << "the cpu's own";
   std::mt19937 random(1);
   for (const std::int64_t n : {1, 2, 7, 8, 9, 16, 23}) {
     for (const std::int64_t columns : {1, 3, 8, 20, 63, 64, 65, 130}) {
@@ -220,6 +296,7 @@ TEST(GradientKernels, TransposeAndUnpackOnEveryRow) {
 }
 
 TEST(GradientKernels, ScaleOnEveryRow) {
+  if (!on_cpu()) GTEST_SKIP() << "the cpu's own";
   std::mt19937 random(1);
   for (const std::int64_t rows : {1, 15, 16, 17, 33}) {
     for (const std::int64_t columns : {1, 16, 40, 64}) {
@@ -324,18 +401,34 @@ void check_input(const ConvCase& c, const std::vector<int>& coefficients, bool b
         q[static_cast<std::size_t>(at_y)] * weight(planes, coefficients, v.m, at_w);
   });
   const float common = by_channel ? 1.0F : 0.375F;
-  for_each_kernel([&](const cpu::ByteKernels& kernels) {
-    const test::Guarded<float> out(sums.size());
-    test::poison_cache();
-    const cpu::InputGradientWeights weights(kernels, v, planes.data<std::uint64_t>(), coefficients);
-    cpu::byte_backward_input(kernels, v, dy.data<float>(), by_channel ? alpha.data<float>() : nullptr,
-                             weights, common, draws, out.data());
-    ASSERT_TRUE(out.intact());
+  const auto check = [&](const float* out) {
     for (std::size_t i = 0; i < sums.size(); ++i) {
       const float scale = scales.data<float>()[i / static_cast<std::size_t>(v.h * v.w * v.c)] * common;
-      ASSERT_EQ(out.data()[i], static_cast<float>(sums[i]) * scale) << i;
+      ASSERT_EQ(out[i], static_cast<float>(sums[i]) * scale) << i;
     }
-  });
+  };
+  ops::dispatch(
+      test::device(),
+      [&] {
+        for_each_kernel([&](const cpu::ByteKernels& kernels) {
+          const test::Guarded<float> out(sums.size());
+          test::poison_cache();
+          const cpu::InputGradientWeights weights(kernels, v, planes.data<std::uint64_t>(), coefficients);
+          cpu::byte_backward_input(kernels, v, dy.data<float>(), by_channel ? alpha.data<float>() : nullptr,
+                                   weights, common, draws, out.data());
+          ASSERT_TRUE(out.intact());
+          check(out.data());
+        });
+      },
+      [&] {
+        const Tensor out = Tensor::empty(DType::f32, {v.n, v.h, v.w, v.c}, Device::cuda);
+        const Tensor g = here(dy);
+        const Tensor w = here(planes);
+        const Tensor a = here(alpha);
+        cuda::byte_backward_input(v, g.data<float>(), by_channel ? a.data<float>() : nullptr,
+                                  w.data<std::uint64_t>(), coefficients, common, draws, out.data<float>());
+        check(test::values<float>(out).data());
+      });
 }
 
 void check_weight(const ConvCase& c, PaddingValue padding, int bits) {
@@ -359,6 +452,19 @@ void check_weight(const ConvCase& c, PaddingValue padding, int bits) {
     sums[static_cast<std::size_t>(at_w)] += value * q[static_cast<std::size_t>(at_y)];
   });
   const float unit = bits == 0 ? 1.0F : 1.0F / static_cast<float>((1 << bits) - 1);
+  const auto check = [&](const float* out) {
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+      const float scale = scales.data<float>()[i / static_cast<std::size_t>(v.k())] * unit;
+      ASSERT_EQ(out[i], static_cast<float>(sums[i]) * scale) << i;
+    }
+  };
+  if (!on_cpu()) {
+    const std::optional<int> of_codes = bits == 0 ? std::nullopt : std::optional(bits);
+    check(on_device::binary_conv2d_backward_weight(dy, x, of_codes, c.kernel, c.geometry, padding,
+                                                   bytes_options)
+              .data<float>());
+    return;
+  }
   for_each_kernel([&](const cpu::ByteKernels& kernels) {
     const test::Guarded<float> out(sums.size());
     test::poison_cache();
@@ -367,10 +473,7 @@ void check_weight(const ConvCase& c, PaddingValue padding, int bits) {
         {bits == 0 ? x.data<std::uint64_t>() : nullptr, bits == 0 ? nullptr : x.data<std::uint8_t>(), bits},
         draws, out.data());
     ASSERT_TRUE(out.intact());
-    for (std::size_t i = 0; i < sums.size(); ++i) {
-      const float scale = scales.data<float>()[i / static_cast<std::size_t>(v.k())] * unit;
-      ASSERT_EQ(out.data()[i], static_cast<float>(sums[i]) * scale) << i;
-    }
+    check(out.data());
   });
 }
 
@@ -418,29 +521,166 @@ TEST(ByteGradient, LongBatchesGoInChunks) {
   check_weight({70, 9, 9, 2, 3, {3, 3}, {.padding = {1, 1, 1, 1}}}, PaddingValue::zero, 0);
   check_weight({1, 90, 90, 2, 3, {3, 3}, {.padding = {1, 1, 1, 1}}}, PaddingValue::one, 0);
   // Sums of codes of 8 bits leave 32 bits beyond 133,000 pixels and are added up as floats from there on.
-  const Tensor dy = test::make<float>({40, 64, 64, 1}, std::vector<float>(40 * 64 * 64, 1.0F));
+  const Tensor dy = cpu_floats({40, 64, 64, 1}, std::vector<float>(40 * 64 * 64, 1.0F));
   const Tensor x = Tensor::empty(DType::u8, {40, 64, 64, 1});
   std::fill_n(x.data<std::uint8_t>(), x.count(), std::uint8_t{255});
   const Tensor dw =
-      ops::binary_conv2d_backward_weight(dy, x, 8, {1, 1}, {}, PaddingValue::zero, bytes_options);
+      on_device::binary_conv2d_backward_weight(dy, x, 8, {1, 1}, {}, PaddingValue::zero, bytes_options);
   EXPECT_NEAR(dw.data<float>()[0], 40 * 64 * 64, 1);
 }
 
 TEST(ByteGradient, EveryThreadCountGivesTheSame) {
+  if (!on_cpu()) GTEST_SKIP() << "the cpu's own";
   const Tensor dy = random_tensor({3, 12, 11, 70}, 1);
   const Tensor x = random_bits({3, 12, 11, 66}, 2);
   const Tensor w = random_bits({70, 9 * 66}, 3);
   const ops::Conv2dGeometry geometry{.padding = {1, 1, 1, 1}};
   test::expect_same_on_all_thread_counts([&] {
-    return ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {12, 11}, {3, 3}, geometry, bytes_options);
+    return on_device::binary_conv2d_backward_input(dy, w, {1}, 1.0, {12, 11}, {3, 3}, geometry,
+                                                   bytes_options);
   });
   test::expect_same_on_all_thread_counts([&] {
-    return ops::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, geometry, PaddingValue::zero, bytes_options);
+    return on_device::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, geometry, PaddingValue::zero,
+                                                    bytes_options);
   });
   const Tensor one = random_tensor({1, 40, 11, 70}, 1);  // bands of one image
   test::expect_same_on_all_thread_counts([&] {
-    return ops::binary_conv2d_backward_input(one, w, {1}, 1.0, {40, 11}, {3, 3}, geometry, bytes_options);
+    return on_device::binary_conv2d_backward_input(one, w, {1}, 1.0, {40, 11}, {3, 3}, geometry,
+                                                   bytes_options);
   });
+}
+
+/// Whether all bytes are the same but those of NaNs.
+testing::AssertionResult same(const Tensor& a, const Tensor& b) {
+  const auto x = test::values<float>(a);
+  const auto y = test::values<float>(b);
+  for (std::size_t i = 0; i < std::max(x.size(), y.size()); ++i) {
+    if (i >= x.size() || i >= y.size()) return testing::AssertionFailure() << "of different sizes";
+    if (std::isnan(x[i]) && std::isnan(y[i])) continue;
+    if (std::bit_cast<std::uint32_t>(x[i]) != std::bit_cast<std::uint32_t>(y[i])) {
+      return testing::AssertionFailure() << x[i] << " and " << y[i] << " at " << i << " of " << x.size();
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
+TEST(ByteGradient, TheGpuComputesWhatTheCpuDoes) {
+  if (on_cpu()) GTEST_SKIP() << "of two devices";
+  const std::vector<ConvCase> cases = {
+      {2, 9, 10, 130, 140, {3, 3}, {.padding = {1, 1, 1, 1}}},  // the widest tiles, and one more channel
+      {5, 12, 12, 64, 65, {3, 3}, {.stride = {2, 2}, .padding = {1, 1, 1, 1}}},
+      {2, 8, 8, 128, 128, {1, 1}, {.stride = {2, 1}}},
+      {1, 6, 7, 48, 64, {5, 2}, {.stride = {3, 2}, .dilation = {2, 3}, .padding = {4, 0, 3, 1}}},
+      {3, 5, 5, 34, 18, {3, 3}, {.padding = {1, 1, 1, 1}, .groups = 2}},
+      {9, 7, 3, 16, 32, {2, 2}, {.stride = {2, 4}, .dilation = {4, 2}, .padding = {2, 3, 2, 1}}},
+      {1, 3, 300, 5, 6, {3, 3}, {.padding = {1, 1, 1, 1}}},
+  };
+  std::uint32_t i = 0;
+  for (const ConvCase& c : cases) {
+    SCOPED_TRACE(c.text());
+    const ops::Conv2d v = c.sizes();
+    Tensor dy = random_tensor({v.n, v.oh, v.ow, v.m}, 1, -3, 3);
+    // Samples of their own scales, and one without numbers.
+    for (std::int64_t k = 0; k < dy.count() / v.n; ++k) dy.data<float>()[k] *= i % 2 == 0 ? 0x1p-130F : 1e20F;
+    if (i % 3 == 1) dy.data<float>()[dy.count() - 5] = i % 2 == 0 ? infinity : -std::nanf("");
+    const std::int64_t planes_count = 1 + i % 3;
+    const std::vector<double> coefficients = {i % 2 == 0 ? 1.0 : -3.0, 0, 16};
+    const Tensor planes = random_bits({planes_count * v.m, v.k()}, 2);
+    const ops::WeightScale scale =
+        i % 2 == 0 ? ops::WeightScale(-0.7) : ops::WeightScale(random_tensor({v.m}, 3));
+    const auto input = [&](auto gradient) {
+      return gradient(dy, planes,
+                      std::vector<double>(coefficients.begin(), coefficients.begin() + planes_count), scale,
+                      ops::Pair{v.h, v.w}, c.kernel, c.geometry, bytes_options);
+    };
+    const Tensor dx = input(ops::binary_conv2d_backward_input);
+    EXPECT_TRUE(same(input(on_device::binary_conv2d_backward_input), dx));
+    EXPECT_TRUE(same(input(on_device::binary_conv2d_backward_input), dx));  // in another order
+    for (const int bits : {0, 1, 3, 8}) {
+      const Tensor x =
+          bits == 0 ? random_bits({v.n, v.h, v.w, v.c}, 5) : random_codes({v.n, v.h, v.w, v.c}, bits, 5);
+      for (const PaddingValue padding : {PaddingValue::zero, PaddingValue::one}) {
+        const auto weight = [&](auto gradient) {
+          return gradient(dy, x, bits == 0 ? std::nullopt : std::optional(bits), c.kernel, c.geometry,
+                          padding, bytes_options);
+        };
+        EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight),
+                         weight(ops::binary_conv2d_backward_weight)))
+            << bits << " bits";
+      }
+    }
+    if (testing::Test::HasFailure()) return;
+    ++i;
+  }
+  // Products, of odd sizes and of several tiles.
+  for (const auto& [n, k, m] : {std::array{1, 1, 1}, {7, 33, 10}, {130, 70, 129}, {64, 257, 64}}) {
+    const Tensor dy = random_tensor({n, m}, 1);
+    const Tensor w = random_bits({m, k}, 2);
+    const Tensor x = random_bits({n, k}, 3);
+    const Tensor codes = random_codes({n, k}, 5, 4);
+    EXPECT_TRUE(same(on_device::binary_matmul_backward_input(dy, w, {1}, 0.5, bytes_options),
+                     ops::binary_matmul_backward_input(dy, w, {1}, 0.5, bytes_options)));
+    EXPECT_TRUE(same(on_device::binary_matmul_backward_weight(dy, x, {}, bytes_options),
+                     ops::binary_matmul_backward_weight(dy, x, {}, bytes_options)));
+    EXPECT_TRUE(same(on_device::binary_matmul_backward_weight(dy, codes, 5, bytes_options),
+                     ops::binary_matmul_backward_weight(dy, codes, 5, bytes_options)));
+  }
+}
+
+TEST(ByteGradient, CanBeRecordedOnTheGpu) {
+  ops::dispatch(
+      test::device(), [] { GTEST_SKIP() << "the gpu's own"; },
+      [] {
+        const Tensor dy = here(random_tensor({2, 6, 6, 10}, 1));
+        const Tensor w = here(random_bits({10, 54}, 2));
+        const Tensor x = here(random_codes({2, 6, 6, 6}, 3, 3));
+        const ops::Conv2dGeometry geometry{.padding = {1, 1, 1, 1}};
+        const auto both = [&] {
+          return std::pair{
+              ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {6, 6}, {3, 3}, geometry, bytes_options),
+              ops::binary_conv2d_backward_weight(dy, x, 3, {3, 3}, geometry, PaddingValue::one,
+                                                 bytes_options)};
+        };
+        cuda::RecordedGraph graph;
+        std::pair<Tensor, Tensor> recorded;
+        {
+          cuda::Recording recording;
+          recorded = both();
+          graph = recording.finish();
+        }
+        dy.write_host(test::random_floats(dy.count(), 4).data());
+        graph.run();
+        const auto expected = both();
+        EXPECT_TRUE(same(recorded.first, expected.first));
+        EXPECT_TRUE(same(recorded.second, expected.second));
+      });
+}
+
+TEST(ByteGradient, ReportsCodesThatDoNotFit) {
+  if (on_cpu()) GTEST_SKIP() << "of the gpu: the cpu refuses them at once";
+  const Tensor dy = random_tensor({3, 8}, 1);
+  for (const std::int64_t k : {5, 16, 37}) {
+    for (const std::int64_t place : {std::int64_t{0}, 3 * k - 1}) {
+      const Tensor codes = random_codes({3, k}, 3, 2);
+      codes.data<std::uint8_t>()[place] = 8;
+      expect_error("ERR_HARDBIT_ARGUMENT",
+                   [&] { on_device::binary_matmul_backward_weight(dy, codes, 3, bytes_options); });
+      codes.data<std::uint8_t>()[place] = 7;
+      EXPECT_NO_THROW(on_device::binary_matmul_backward_weight(dy, codes, 3, bytes_options));
+    }
+  }
+}
+
+TEST(ByteGradient, SumsBeyond32BitsAreAddedAsFloatsOnEveryDevice) {
+  if (on_cpu()) GTEST_SKIP() << "of two devices";
+  // 8 bits allow 133,675 pixels: two images and some rows, then the rest.
+  const Tensor dy = random_tensor({3, 200, 230, 3}, 1, -1, 3);
+  const Tensor x = random_codes({3, 200, 230, 2}, 8, 2);
+  const auto weight = [&](auto gradient) {
+    return gradient(dy, x, 8, ops::Pair{1, 1}, ops::Conv2dGeometry{}, PaddingValue::zero, bytes_options);
+  };
+  EXPECT_TRUE(
+      same(weight(on_device::binary_conv2d_backward_weight), weight(ops::binary_conv2d_backward_weight)));
 }
 
 TEST(ByteGradient, StaysWithinTheStepOfItsRounding) {
@@ -453,10 +693,10 @@ TEST(ByteGradient, StaysWithinTheStepOfItsRounding) {
     dy.data<float>()[i] *= 1e-30F;  // a sample of its own scale
   const Tensor x = random_bits({v.n, v.h, v.w, v.c}, 2);
   const Tensor w = random_bits({v.m, v.k()}, 3);
-  const Tensor dx =
-      ops::binary_conv2d_backward_input(dy, w, {1}, 0.5, {v.h, v.w}, c.kernel, c.geometry, bytes_options);
-  const Tensor dw =
-      ops::binary_conv2d_backward_weight(dy, x, {}, c.kernel, c.geometry, PaddingValue::zero, bytes_options);
+  const Tensor dx = on_device::binary_conv2d_backward_input(dy, w, {1}, 0.5, {v.h, v.w}, c.kernel, c.geometry,
+                                                            bytes_options);
+  const Tensor dw = on_device::binary_conv2d_backward_weight(dy, x, {}, c.kernel, c.geometry,
+                                                             PaddingValue::zero, bytes_options);
   std::vector<double> exact_dx(static_cast<std::size_t>(dx.count())), terms(exact_dx),
       exact_dw(static_cast<std::size_t>(dw.count()));
   for_each_product(v, [&](std::int64_t at_x, std::int64_t at_w, std::int64_t at_y) {
@@ -486,9 +726,9 @@ TEST(ByteGradient, ASampleOrChannelWithoutNumbersHasNone) {
   const Tensor w = random_bits({10, 54}, 3);
   const ops::Conv2dGeometry geometry{.padding = {1, 1, 1, 1}};
   const Tensor dx =
-      ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {4, 4}, {3, 3}, geometry, bytes_options);
-  const Tensor dw =
-      ops::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, geometry, PaddingValue::zero, bytes_options);
+      on_device::binary_conv2d_backward_input(dy, w, {1}, 1.0, {4, 4}, {3, 3}, geometry, bytes_options);
+  const Tensor dw = on_device::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, geometry, PaddingValue::zero,
+                                                             bytes_options);
   for (std::int64_t i = 0; i < dx.count(); ++i) ASSERT_EQ(std::isnan(dx.data<float>()[i]), i / 96 == 1) << i;
   for (std::int64_t i = 0; i < dw.count(); ++i) ASSERT_EQ(std::isnan(dw.data<float>()[i]), i / 54 == 7) << i;
 }
@@ -497,8 +737,8 @@ TEST(ByteGradient, ImagesOfFewChannelsGetFloatGradients) {
   const Tensor dy = random_tensor({2, 5, 5, 12}, 1);
   const Tensor w = random_bits({12, 27}, 2);
   const auto gradient = [&](const GradientOptions& options) {
-    return test::bytes(ops::binary_conv2d_backward_input(dy, w, {1}, 0.5, {5, 5}, {3, 3},
-                                                         {.padding = {1, 1, 1, 1}}, options));
+    return test::bytes(on_device::binary_conv2d_backward_input(dy, w, {1}, 0.5, {5, 5}, {3, 3},
+                                                               {.padding = {1, 1, 1, 1}}, options));
   };
   EXPECT_EQ(gradient(bytes_options), gradient(float_options));
 }
@@ -510,7 +750,7 @@ TEST(ByteGradient, TinyGradientsKeepTheirDirection) {
   for (float& v : small.span<float>()) v *= 0x1p-125F;
   const Tensor w = random_bits({20, 30}, 2);
   const auto gradient = [&](const Tensor& g) {
-    return ops::binary_matmul_backward_input(g, w, {1}, 1.0, bytes_options);
+    return on_device::binary_matmul_backward_input(g, w, {1}, 1.0, bytes_options);
   };
   const Tensor expected = gradient(dy);
   const Tensor actual = gradient(small);
@@ -519,6 +759,7 @@ TEST(ByteGradient, TinyGradientsKeepTheirDirection) {
 }
 
 TEST(ByteWeightsCache, KeepsFrozenWeightsFromTheSecondCallOn) {
+  if (!on_cpu()) GTEST_SKIP() << "the cpu's own";
   cpu::forget_input_weights();
   const cpu::ByteKernels kernels = cpu::selected_byte_kernels();
   const std::vector<int> one = {1};
@@ -553,7 +794,7 @@ TEST(ByteWeightsCache, KeepsFrozenWeightsFromTheSecondCallOn) {
   const Tensor dy = random_tensor({2, 5, 5, 16}, 3);
   const auto dx = [&] {
     return test::bytes(
-        ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {5, 5}, {3, 3}, c.geometry, bytes_options));
+        on_device::binary_conv2d_backward_input(dy, w, {1}, 1.0, {5, 5}, {3, 3}, c.geometry, bytes_options));
   };
   const auto expected = dx();
   for (int i = 0; i < 3; ++i) EXPECT_EQ(dx(), expected);
@@ -568,20 +809,21 @@ TEST(BinaryGradient, FloatIsTheFloatOperators) {
   const Tensor planes = random_bits({2 * v.m, v.k()}, 2);
   const Tensor alpha = random_tensor({v.m}, 3, 0.5F, 2);
   const Tensor w = ops::planes_to_float(planes, {1, 2}, alpha);
-  EXPECT_EQ(
-      test::bytes(ops::binary_conv2d_backward_input(dy, planes, {1, 2}, alpha, {v.h, v.w}, c.kernel,
-                                                    c.geometry, float_options)),
-      test::bytes(ops::conv2d_backward_input(dy, w.reshape({v.m, v.kh, v.kw, v.c}), {v.h, v.w}, c.geometry)));
+  EXPECT_EQ(test::bytes(on_device::binary_conv2d_backward_input(dy, planes, {1, 2}, alpha, {v.h, v.w},
+                                                                c.kernel, c.geometry, float_options)),
+            test::bytes(ops::conv2d_backward_input(here(dy), here(w).reshape({v.m, v.kh, v.kw, v.c}),
+                                                   {v.h, v.w}, c.geometry)));
   const Tensor x = random_codes({v.n, v.h, v.w, v.c}, 3, 4);
-  EXPECT_EQ(test::bytes(ops::binary_conv2d_backward_weight(dy, x, 3, c.kernel, c.geometry, PaddingValue::zero,
-                                                           float_options)),
-            test::bytes(ops::conv2d_backward_weight(dy, ops::codes_to_float(x, 3), c.kernel, c.geometry)));
+  EXPECT_EQ(test::bytes(on_device::binary_conv2d_backward_weight(dy, x, 3, c.kernel, c.geometry,
+                                                                 PaddingValue::zero, float_options)),
+            test::bytes(ops::conv2d_backward_weight(here(dy), here(ops::codes_to_float(x, 3)), c.kernel,
+                                                    c.geometry)));
   const Tensor rows = random_tensor({5, v.m}, 5);
-  EXPECT_EQ(test::bytes(ops::binary_matmul_backward_input(rows, planes, {1, 2}, alpha, float_options)),
-            test::bytes(ops::dense_backward_input(rows, w)));
+  EXPECT_EQ(test::bytes(on_device::binary_matmul_backward_input(rows, planes, {1, 2}, alpha, float_options)),
+            test::bytes(ops::dense_backward_input(here(rows), here(w))));
   const Tensor signs = random_bits({5, 13}, 6);
-  EXPECT_EQ(test::bytes(ops::binary_matmul_backward_weight(rows, signs, {}, float_options)),
-            test::bytes(ops::dense_backward_weight(rows, ops::unpack_signs(signs))));
+  EXPECT_EQ(test::bytes(on_device::binary_matmul_backward_weight(rows, signs, {}, float_options)),
+            test::bytes(ops::dense_backward_weight(here(rows), here(ops::unpack_signs(signs)))));
 }
 
 /// float and bf16 against sums in double, with both paddings.
@@ -609,9 +851,9 @@ void check_real(const ConvCase& c, GradientArithmetic arithmetic, double precisi
       dw_sum[static_cast<std::size_t>(at_w)] += 2 * std::abs(g);  // x − 1 is −2 at most
     });
     const Tensor actual_dx =
-        ops::binary_conv2d_backward_input(dy, w, {1}, alpha, {v.h, v.w}, c.kernel, c.geometry, options);
+        on_device::binary_conv2d_backward_input(dy, w, {1}, alpha, {v.h, v.w}, c.kernel, c.geometry, options);
     const Tensor actual_dw =
-        ops::binary_conv2d_backward_weight(dy, x, {}, c.kernel, c.geometry, padding, options);
+        on_device::binary_conv2d_backward_weight(dy, x, {}, c.kernel, c.geometry, padding, options);
     for (std::size_t i = 0; i < dx.size(); ++i)
       ASSERT_NEAR(actual_dx.data<float>()[i], dx[i], dx_sum[i] * precision) << i;
     for (std::size_t i = 0; i < dw.size(); ++i)
@@ -628,25 +870,25 @@ TEST(BinaryGradient, FloatAndBf16AgreeWithDouble) {
   };
   for (const ConvCase& c : cases) {
     check_real(c, GradientArithmetic::f32, 0x1p-18);
-    if (!ops::supports_gradient_arithmetic(GradientArithmetic::bf16)) continue;
+    if (!supported(GradientArithmetic::bf16)) continue;
     check_real(c, GradientArithmetic::bf16, 0x1p-8);
   }
-  if (!ops::supports_gradient_arithmetic(GradientArithmetic::bf16)) return;
+  if (!supported(GradientArithmetic::bf16)) return;
   const Tensor dy = random_tensor({9, 20}, 1);
   const Tensor w = random_bits({20, 31}, 2);
   const Tensor x = random_codes({9, 31}, 8, 3);
-  const Tensor scaled = ops::binary_matmul_backward_input(dy, w, {1}, 0.25, bf16_options);
-  const Tensor exact = ops::binary_matmul_backward_input(dy, w, {1}, 0.25, float_options);
+  const Tensor scaled = on_device::binary_matmul_backward_input(dy, w, {1}, 0.25, bf16_options);
+  const Tensor exact = on_device::binary_matmul_backward_input(dy, w, {1}, 0.25, float_options);
   for (std::int64_t i = 0; i < exact.count(); ++i)
     ASSERT_NEAR(scaled.data<float>()[i], exact.data<float>()[i], 20 * 0.25 * 0x1p-8);
-  const Tensor dw = ops::binary_matmul_backward_weight(dy, x, 8, bf16_options);
-  const Tensor exact_dw = ops::binary_matmul_backward_weight(dy, x, 8, float_options);
+  const Tensor dw = on_device::binary_matmul_backward_weight(dy, x, 8, bf16_options);
+  const Tensor exact_dw = on_device::binary_matmul_backward_weight(dy, x, 8, float_options);
   for (std::int64_t i = 0; i < exact_dw.count(); ++i)
     ASSERT_NEAR(dw.data<float>()[i], exact_dw.data<float>()[i], 9 * 0x1p-8);
 }
 
 TEST(BinaryGradient, Bf16IsExactWhereDyIs) {
-  if (!ops::supports_gradient_arithmetic(GradientArithmetic::bf16)) GTEST_SKIP() << "no bf16";
+  if (!supported(GradientArithmetic::bf16)) GTEST_SKIP() << "no bf16";
   // Whole numbers of 8 bits: bf16 holds them, f32 their sums.
   Tensor dy = random_tensor({2, 6, 6, 24}, 1, -255, 255);
   for (float& v : dy.span<float>()) v = std::round(v);
@@ -654,10 +896,10 @@ TEST(BinaryGradient, Bf16IsExactWhereDyIs) {
   const Tensor x = random_bits({2, 6, 6, 16}, 3);
   const ops::Conv2dGeometry geometry{.padding = {1, 1, 1, 1}};
   const auto both = [&](const GradientOptions& options) {
-    return std::pair{
-        test::bytes(ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {6, 6}, {3, 3}, geometry, options)),
-        test::bytes(
-            ops::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, geometry, PaddingValue::zero, options))};
+    return std::pair{test::bytes(on_device::binary_conv2d_backward_input(dy, w, {1}, 1.0, {6, 6}, {3, 3},
+                                                                         geometry, options)),
+                     test::bytes(on_device::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, geometry,
+                                                                          PaddingValue::zero, options))};
   };
   EXPECT_EQ(both(bf16_options), both(float_options));
 }
@@ -672,11 +914,11 @@ TEST(BinaryGradient, EmptyOnesAreZeros) {
       SCOPED_TRACE(c.text());
       test::poison_cache();
       const Tensor dy = Tensor::zeros(DType::f32, {v.n, v.oh, v.ow, v.m});
-      const Tensor dx = ops::binary_conv2d_backward_input(dy, Tensor::zeros(DType::bits, {v.m, v.k()}), {1},
-                                                          1.0, {v.h, v.w}, c.kernel, c.geometry, options);
+      const Tensor dx = on_device::binary_conv2d_backward_input(
+          dy, Tensor::zeros(DType::bits, {v.m, v.k()}), {1}, 1.0, {v.h, v.w}, c.kernel, c.geometry, options);
       const Tensor dw =
-          ops::binary_conv2d_backward_weight(dy, Tensor::zeros(DType::bits, {v.n, v.h, v.w, v.c}), {},
-                                             c.kernel, c.geometry, PaddingValue::zero, options);
+          on_device::binary_conv2d_backward_weight(dy, Tensor::zeros(DType::bits, {v.n, v.h, v.w, v.c}), {},
+                                                   c.kernel, c.geometry, PaddingValue::zero, options);
       EXPECT_EQ(dx.shape(), (Shape{v.n, v.h, v.w, v.c}));
       EXPECT_EQ(dw.shape(), (Shape{v.m, v.k()}));
       for (const Tensor& t : {dx, dw}) {
@@ -697,11 +939,12 @@ TEST(BinaryGradient, RefusesWrongOperands) {
     expect_error(
         code,
         [&] {
-          ops::binary_conv2d_backward_input(g, planes, coefficients, scale, size, {3, 3}, {}, options);
+          on_device::binary_conv2d_backward_input(g, planes, coefficients, scale, size, {3, 3}, {}, options);
         },
         part);
   };
-  EXPECT_NO_THROW(ops::binary_conv2d_backward_input(dy, w, {1}, 1.0, {5, 6}, {3, 3}, {}, bytes_options));
+  EXPECT_NO_THROW(
+      on_device::binary_conv2d_backward_input(dy, w, {1}, 1.0, {5, 6}, {3, 3}, {}, bytes_options));
   input("ERR_HARDBIT_DTYPE", "dy holds bits", w, w, {1}, 1.0, {5, 6}, float_options);
   input("ERR_HARDBIT_DTYPE", "planes holds f32", dy, dy, {1}, 1.0, {5, 6}, float_options);
   input("ERR_HARDBIT_SHAPE", "[2, 4, 4, 6]", dy, w, {1}, 1.0, {6, 6}, float_options);
@@ -712,7 +955,7 @@ TEST(BinaryGradient, RefusesWrongOperands) {
   input("ERR_HARDBIT_ARGUMENT", "1.5", dy, w, {1.5}, 1.0, {5, 6}, float_options);
   input("ERR_HARDBIT_UNSUPPORTED", "up to 64", dy, w, {65}, 1.0, {5, 6}, bytes_options);
   input("ERR_HARDBIT_ARGUMENT", "stream", dy, w, {1}, 1.0, {5, 6}, {GradientArithmetic::int8, 0, ~0ULL, 0});
-  if (ops::supports_gradient_arithmetic(GradientArithmetic::bf16)) {
+  if (supported(GradientArithmetic::bf16)) {
     input("ERR_HARDBIT_UNSUPPORTED", "up to 256", dy, w, {257}, 1.0, {5, 6}, bf16_options);
   } else {
     input("ERR_HARDBIT_UNSUPPORTED", "AVX512-BF16", dy, w, {1}, 1.0, {5, 6}, bf16_options);
@@ -722,24 +965,25 @@ TEST(BinaryGradient, RefusesWrongOperands) {
     expect_error(
         code,
         [&] {
-          ops::binary_conv2d_backward_weight(dy, images, bits, kernel, {}, PaddingValue::zero, bytes_options);
+          on_device::binary_conv2d_backward_weight(dy, images, bits, kernel, {}, PaddingValue::zero,
+                                                   bytes_options);
         },
         part);
   };
   EXPECT_NO_THROW(
-      ops::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, {}, PaddingValue::zero, bytes_options));
+      on_device::binary_conv2d_backward_weight(dy, x, {}, {3, 3}, {}, PaddingValue::zero, bytes_options));
   weight("ERR_HARDBIT_DTYPE", "x holds u8", codes, {}, {3, 3});
   weight("ERR_HARDBIT_DTYPE", "x holds bits", x, 2, {3, 3});
   weight("ERR_HARDBIT_ARGUMENT", "inputBits", codes, 9, {3, 3});
   weight("ERR_HARDBIT_SHAPE", "dy", x, {}, {2, 3});
   codes.data<std::uint8_t>()[5] = 4;
-  weight("ERR_HARDBIT_ARGUMENT", "codes", codes, 2, {3, 3});
+  weight("ERR_HARDBIT_ARGUMENT", "code", codes, 2, {3, 3});
   expect_error("ERR_HARDBIT_SHAPE", [&] {
-    ops::binary_matmul_backward_weight(Tensor::zeros(DType::f32, {3, 2}), Tensor::zeros(DType::bits, {2, 2}),
-                                       {}, float_options);
+    on_device::binary_matmul_backward_weight(Tensor::zeros(DType::f32, {3, 2}),
+                                             Tensor::zeros(DType::bits, {2, 2}), {}, float_options);
   });
   expect_error("ERR_HARDBIT_ARGUMENT",
-               [&] { ops::quantize_gradient(dy, ops::QuantizedBy::sample, 128, 0, 0, 0); });
+               [&] { on_device::quantize_gradient(dy, ops::QuantizedBy::sample, 128, 0, 0, 0); });
 }
 
 }  // namespace
