@@ -48,6 +48,10 @@ struct Layer {
 /// max-pooling to bits in images with margins of their own. Threads share the output rows.
 std::unique_ptr<Job> binary_layer_job(const Layer& layer, int bits, bool pool);
 
+/// The same on the GPU: bits to bits, weights made ready beforehand; run() waits for the last of its
+/// launches. ERR_HARDBIT_NO_CUDA.
+std::unique_ptr<Job> cuda_layer_job(const Layer& layer, int bits, bool pool);
+
 /// oneDNN's forward convolution in the layouts it chooses, weights in its own order beforehand: f32, or u8 by
 /// s8 to u8. ERR_HARDBIT_UNSUPPORTED in a build without oneDNN.
 enum class PeerType : std::uint8_t { f32, int8 };

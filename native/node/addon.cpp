@@ -27,6 +27,7 @@ Addon::Addon(Napi::Env env, Napi::Object exports) {
   add_random(exports);
   add_readers(exports);
   add_recording(exports);
+  add_deployed(exports);
   add_bench(exports);
 }
 

@@ -69,6 +69,10 @@ std::shared_ptr<bench::Job> bench_binary_layer(const LayerSizes& sizes, int bits
   return bench::binary_layer_job(layer_of(sizes), bits, pool);
 }
 
+std::shared_ptr<bench::Job> bench_cuda_layer(const LayerSizes& sizes, int bits, bool pool) {
+  return bench::cuda_layer_job(layer_of(sizes), bits, pool);
+}
+
 std::shared_ptr<bench::Job> bench_onednn_layer(const LayerSizes& sizes, bool int8) {
   return bench::onednn_job(layer_of(sizes), int8 ? bench::PeerType::int8 : bench::PeerType::f32);
 }
@@ -137,6 +141,7 @@ void add_bench(Napi::Object exports) {
   add<bench_limit>(exports, "benchLimit");
   add<bench_kernel>(exports, "benchKernel");
   add<bench_binary_layer>(exports, "benchBinaryLayer");
+  add<bench_cuda_layer>(exports, "benchCudaLayer");
   add<bench_onednn_layer>(exports, "benchOneDnnLayer");
 }
 

@@ -336,6 +336,7 @@ void add_quantizers(Napi::Object exports);
 void add_random(Napi::Object exports);
 void add_readers(Napi::Object exports);
 void add_recording(Napi::Object exports);
+void add_deployed(Napi::Object exports);
 void add_bench(Napi::Object exports);
 
 }  // namespace hardbit::node

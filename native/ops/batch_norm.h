@@ -18,7 +18,7 @@ inline float batch_norm_factor(float gamma, float variance, float epsilon) {
 }
 
 /// The one fp32 function of normalization: fl(fl(fl(z − mean)·factor) + beta). Folded thresholds bisect it.
-inline float batch_norm_value(float z, float mean, float factor, float beta) {
+constexpr float batch_norm_value(float z, float mean, float factor, float beta) {
   return (z - mean) * factor + beta;
 }
 

@@ -1,13 +1,15 @@
-"""PyTorch's side of `hardbit bench train` and `attack`: steps or PGD attacks of one network, timed on request.
+"""PyTorch's side of `hardbit bench`: training steps, PGD attacks or predictions of one network, timed on request.
 
-    python3 pytorch_steps.py --model mnist-fcn|lenet5|mnist-cnn|vgg-small --recipe none|bnn|xnor --task train|attack
-                             --threads N [--layout first|last] [--batch 128] [--bits 8] [--lr 0.001] [--attack-steps 20]
+    python3 pytorch_steps.py --model mnist-fcn|lenet5|mnist-cnn|vgg-small --recipe none|bnn|xnor
+                             --task train|attack|predict --threads N [--layout first|last] [--batch 128] [--bits 8]
+                             [--lr 0.001] [--attack-steps 20] [--device cpu|cuda] [--bf16] [--compile]
 
 An ordinary PyTorch program: nn.Linear, nn.Conv2d, nn.BatchNorm, torch.optim.Adam, cross-entropy,
 zero_grad(set_to_none). Binary networks are simulated in float, as PyTorch programs do: sign of weights and activations
 by torch.autograd.Function with the straight-through gradient, latent weights clipped to [-1, 1] after each step. An
 attack differentiates with respect to the images alone: the weights ask for no gradient, and binary ones are binarized
-once.
+once. On a GPU, --bf16 runs forward and backward passes under autocast, --compile puts the network through torch.compile; the
+time of a run ends when the GPU has ended its work.
 
 Protocol: prints one line of JSON (versions) when warmed up, then for every line `go N` on standard input runs N
 training steps or attacks of a batch and prints {"seconds", "peakMegabytes", "loss"}. End of input ends the program. Data
@@ -195,13 +197,16 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", choices=sorted(MODELS), required=True)
     parser.add_argument("--recipe", choices=["none", "bnn", "xnor"], required=True)
-    parser.add_argument("--task", choices=["train", "attack"], default="train")
+    parser.add_argument("--task", choices=["train", "attack", "predict"], default="train")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--layout", choices=["first", "last"], default="first")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--bits", type=int, default=8)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--attack-steps", type=int, default=20)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--warmup", type=int, default=2)
     parser.add_argument("--pool", type=int, default=16)
     args = parser.parse_args()
@@ -209,12 +214,20 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     layout = torch.channels_last if args.layout == "last" else torch.contiguous_format
-    model = build(args.model, args.recipe, args.bits).to(memory_format=layout)
-    optimizer = torch.optim.Adam(model.parameters(), lr=args.lr)
-    latent = [m.weight for m in model if isinstance(m, (QuantizedLinear, QuantizedConv2d))]
+    device = torch.device(args.device)
+    network = build(args.model, args.recipe, args.bits).to(device=device, memory_format=layout)
+    optimizer = torch.optim.Adam(network.parameters(), lr=args.lr)
+    latent = [m.weight for m in network if isinstance(m, (QuantizedLinear, QuantizedConv2d))]
     channels, size, _ = MODELS[args.model]
-    images = [torch.rand(args.batch, channels, size, size).to(memory_format=layout) for _ in range(args.pool)]
-    labels = [torch.randint(0, 10, (args.batch,)) for _ in range(args.pool)]
+    images = [
+        torch.rand(args.batch, channels, size, size).to(device=device, memory_format=layout) for _ in range(args.pool)
+    ]
+    labels = [torch.randint(0, 10, (args.batch,)).to(device) for _ in range(args.pool)]
+    compiled = torch.compile(network) if args.compile else network
+
+    def model(x):
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.bf16):
+            return compiled(x).float()
 
     def train_step(x, y):
         optimizer.zero_grad(set_to_none=True)
@@ -239,14 +252,18 @@ def main():
                 x = torch.min(torch.max(x + size * gradient.sign(), low), high)
         return loss
 
+    def predict(x, y):
+        with torch.no_grad():
+            return model(x).sum()
+
     if args.task == "train":
-        model.train()
+        network.train()
         one = train_step
     else:
-        model.eval()
-        for parameter in model.parameters():
+        network.eval()
+        for parameter in network.parameters():
             parameter.requires_grad_(False)
-        one = attack
+        one = attack if args.task == "attack" else predict
     done = 0
 
     def run(steps):
@@ -256,6 +273,8 @@ def main():
         for _ in range(steps):
             loss = one(images[done % args.pool], labels[done % args.pool])
             done += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - begin
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
         return {"seconds": seconds, "peakMegabytes": peak, "loss": float(loss)}

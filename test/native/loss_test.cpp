@@ -9,6 +9,7 @@
 namespace hardbit {
 namespace {
 
+using test::bytes;
 using test::expect_error;
 using test::expect_same_on_all_thread_counts;
 using test::make;
@@ -116,19 +117,23 @@ TEST(Argmax, FirstAmongEqualsAndNanNeverWins) {
 
 TEST(Loss, RefusesWrongOperands) {
   const Tensor logits = Tensor::zeros(DType::f32, {2, 3}, test::device());
-  const auto loss = [&](const Tensor& labels) { ops::softmax_cross_entropy(logits, labels, 1); };
+  // Read, because a GPU reports labels then.
+  const auto loss = [&](const Tensor& labels) {
+    bytes(ops::softmax_cross_entropy(logits, labels, 1).losses);
+  };
+  const bool on_cpu = test::device() == Device::cpu;
   expect_error(
       "ERR_HARDBIT_LABELS",
       [&] {
         loss(make<std::int32_t>({2}, {0, 3}));
       },
-      "row 1 is 3");
+      on_cpu ? "row 1 is 3" : "[0, classes)");
   expect_error(
       "ERR_HARDBIT_LABELS",
       [&] {
         loss(make<std::int32_t>({2}, {-1, 0}));
       },
-      "[0, 3)");
+      on_cpu ? "[0, 3)" : "[0, classes)");
   expect_error("ERR_HARDBIT_SHAPE", [&] { loss(make<std::int32_t>({1}, {0})); });
   expect_error("ERR_HARDBIT_DTYPE", [&] { loss(Tensor::zeros(DType::u8, {2}, test::device())); });
   expect_error(
