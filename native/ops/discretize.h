@@ -8,7 +8,7 @@ namespace hardbit {
 /// The discretizer, everywhere: floor(fl(fl(x·(2^bits − 1)) + ½)) in fp32, multiply then add (this project is
 /// compiled without contraction), bits 1 … 8. Outside [0, 1] the code is clamped to 0 … 2^bits − 1; a NaN
 /// gives 0.
-inline std::uint8_t quantize_code(float x, int bits) {
+constexpr std::uint8_t quantize_code(float x, int bits) {
   const float levels = static_cast<float>((1 << bits) - 1);
   const float scaled = x * levels;
   const float t = scaled + 0.5F;
