@@ -5,7 +5,6 @@
 #include <cmath>
 
 #include "cpu/ordered_sum.h"
-#include "cpu/uniform.h"
 #include "ops/ball.h"
 #include "ops/discretize.h"
 #include "runtime/threads.h"

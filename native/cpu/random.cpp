@@ -4,7 +4,6 @@
 #include <numeric>
 #include <utility>
 
-#include "cpu/uniform.h"
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {

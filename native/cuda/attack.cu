@@ -2,7 +2,7 @@
 #include <limits>
 
 #include "cuda/attack.h"
-#include "cuda/uniform.h"
+#include "cuda/kernel.h"
 #include "ops/ball.h"
 #include "ops/discretize.h"
 

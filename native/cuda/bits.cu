@@ -1,4 +1,5 @@
 #include "cuda/bits.h"
+#include "cuda/kernel.h"
 #include "cuda/pack_bits.h"
 
 namespace hardbit::cuda {
@@ -7,16 +8,13 @@ void pack_signs(const float* x, std::uint64_t* bits, std::int64_t rows, std::int
   pack_bits<1>(
       rows, columns,
       [=] __device__(std::int64_t row, std::int64_t column) {
-        return x[row * columns + column] >= 0.0F ? 1U : 0U;
+        return x[row * columns + column] >= 0 ? 1U : 0U;
       },
       bits);
 }
 
 void unpack_signs(const std::uint64_t* bits, float* x, std::int64_t rows, std::int64_t columns) {
-  const std::int64_t row_words = words(columns);
-  for_each_element(rows, columns, [=] __device__(std::int64_t row, std::int64_t column, std::int64_t i) {
-    x[i] = bit_at(bits, row_words, row, column) ? 1.0F : -1.0F;
-  });
+  map_bits(nullptr, bits, x, rows, columns, [] __device__(float, bool plus) { return plus ? 1.0F : -1.0F; });
 }
 
 void repack_bits(const std::uint64_t* x, std::int64_t x_columns, std::uint64_t* y, std::int64_t rows,
@@ -24,23 +22,24 @@ void repack_bits(const std::uint64_t* x, std::int64_t x_columns, std::uint64_t* 
   const std::int64_t from_words = words(x_columns);
   const std::int64_t to_words = words(columns);
   for_each(rows * to_words, [=] __device__(std::int64_t i) {
-    const std::int64_t row = i / to_words;
-    const std::int64_t begin = i % to_words * 64;
-    const std::int64_t end = begin + 64 < columns ? begin + 64 : columns;
-    std::uint64_t word = 0;
-    for (std::int64_t column = begin; column < end;) {
-      const std::int64_t from = row * columns + column;
-      const std::int64_t at = from % x_columns;
-      // As many bits as lie in one word of x and of y.
-      std::int64_t count = 64 - at % 64;
-      if (count > x_columns - at) count = x_columns - at;
-      if (count > end - column) count = end - column;
-      const std::uint64_t found = x[from / x_columns * from_words + at / 64] >> (at % 64);
-      const std::uint64_t kept = count == 64 ? found : found & ((std::uint64_t{1} << count) - 1);
-      word |= kept << (column - begin);
-      column += count;
+    const Place to = place_of(i, to_words);
+    const std::int64_t first = to.column * 64;
+    const int width = static_cast<int>(columns - first < 64 ? columns - first : 64);
+    Place from = place_of(to.row * columns + first, x_columns);
+    std::uint64_t bits = 0;
+    for (int done = 0; done < width;) {
+      // As many bits as lie in one word of x.
+      const int shift = static_cast<int>(from.column % 64);
+      const std::int64_t left = x_columns - from.column;
+      int count = left < 64 - shift ? static_cast<int>(left) : 64 - shift;
+      if (count > width - done) count = width - done;
+      const std::uint64_t word = x[from.row * from_words + from.column / 64] >> shift;
+      bits |= (word & (~std::uint64_t{0} >> (64 - count))) << done;
+      done += count;
+      from.column += count;
+      if (from.column == x_columns) from = {from.row + 1, 0};
     }
-    y[i] = word;
+    y[i] = bits;
   });
 }
 

@@ -1,74 +1,144 @@
 #pragma once
+// Rows of bits out of predicates on elements, and elements out of bits: what every kernel that writes or
+// reads signs or masks is made of. Rows of 64-bit words are written and read as their 32-bit halves, the low
+// one first.
+
+#include <cstdint>
+
 #include "cuda/kernel.h"
 #include "runtime/words.h"
 
-// Rows of bits out of predicates on elements: what every kernel that writes signs or masks is made of. Rows
-// of 64-bit words are written as their 32-bit halves, the low one first.
-
 namespace hardbit::cuda {
 
-/// 32-bit halves of a row.
-constexpr std::int64_t halves(std::int64_t columns) { return 2 * words(columns); }
+/// Where rows of bits go, one address a plane.
+template <int Planes>
+struct BitPlanes {
+  std::uint64_t* data[Planes];
+};
 
-/// `each(row, column)` answers in its lowest N bits what the element has in each of N outputs. A warp takes
-/// 32 halves, one after another, so that elements are read and halves are written side by side.
-template <int N, class F>
-__global__ void __launch_bounds__(256) pack_kernel(std::int64_t rows, std::int64_t columns, F each,
-                                                   std::uint32_t* first, std::uint32_t* second) {
-  const std::int64_t row_halves = halves(columns);
-  const std::int64_t count = rows * row_halves;
+/// A warp makes eight halves of words, one by a vote of its lanes each, and stores these 32 bytes at once: in
+/// memory the halves of all rows lie side by side.
+template <int Planes, class F>
+__global__ void __launch_bounds__(256)
+    pack_kernel(std::int64_t rows, std::int64_t columns, F each, BitPlanes<Planes> planes) {
+  constexpr int together = 8;
   const unsigned lane = threadIdx.x % 32;
+  const std::int64_t row_halves = 2 * words(columns);
+  const std::int64_t halves = rows * row_halves;
+  const std::int64_t warp = static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
   const std::int64_t warps = static_cast<std::int64_t>(gridDim.x) * (blockDim.x / 32);
-  for (std::int64_t begin = (blockIdx.x * static_cast<std::int64_t>(blockDim.x / 32) + threadIdx.x / 32) * 32;
-       begin < count; begin += warps * 32) {
-    std::uint32_t mine[N] = {};
-    for (unsigned k = 0; k < 32 && begin + k < count; ++k) {
-      const Place half = place_of(begin + k, row_halves);
-      const std::int64_t column = half.column * 32 + lane;
-      const unsigned bits = column < columns ? each(half.row, column) : 0U;
-      for (int n = 0; n < N; ++n) {
-        const std::uint32_t votes = __ballot_sync(all_lanes, (bits >> n & 1) != 0);
-        if (lane == k) mine[n] = votes;
+  for (std::int64_t first = warp * together; first < halves; first += warps * together) {
+    Place at = place_of(first, row_halves);
+    unsigned bits[together];
+#pragma unroll
+    for (int k = 0; k < together; ++k) {
+      const std::int64_t column = at.column * 32 + lane;
+      bits[k] = at.row < rows && column < columns ? each(at.row, column) : 0;
+      if (++at.column == row_halves) at = {at.row + 1, 0};
+    }
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+      unsigned mine = 0;
+#pragma unroll
+      for (int k = 0; k < together; ++k) {
+        const unsigned votes = __ballot_sync(all_lanes, (bits[k] >> p & 1) != 0);
+        if (lane == static_cast<unsigned>(k)) mine = votes;
+      }
+      if (lane < together && first + lane < halves) {
+        reinterpret_cast<std::uint32_t*>(planes.data[p])[first + lane] = mine;
       }
     }
-    if (begin + lane < count) {
-      first[begin + lane] = mine[0];
-      if constexpr (N > 1) second[begin + lane] = mine[1];
+  }
+}
+
+/// Rows of at most 32 columns, each one word. A warp makes 32 of them: their elements lie side by side, and
+/// so do the bits of as many votes as there are columns; then every lane cuts its row out of them.
+template <int Planes, class F>
+__global__ void __launch_bounds__(256)
+    pack_short_kernel(std::int64_t rows, int columns, F each, BitPlanes<Planes> planes) {
+  const int lane = static_cast<int>(threadIdx.x % 32);
+  const std::int64_t warp = static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+  const std::int64_t warps = static_cast<std::int64_t>(gridDim.x) * (blockDim.x / 32);
+  for (std::int64_t first = warp * 32; first < rows; first += warps * 32) {
+    const int count = (rows - first < 32 ? static_cast<int>(rows - first) : 32) * columns;
+    unsigned votes[Planes] = {};  // lane v holds vote v
+    for (int v = 0; v < columns; ++v) {
+      const int i = v * 32 + lane;
+      const unsigned bits = i < count ? each(first + i / columns, std::int64_t{i % columns}) : 0;
+#pragma unroll
+      for (int p = 0; p < Planes; ++p) {
+        const unsigned vote = __ballot_sync(all_lanes, (bits >> p & 1) != 0);
+        if (lane == v) votes[p] = vote;
+      }
+    }
+    const int begin = lane * columns;
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+      const unsigned low = __shfl_sync(all_lanes, votes[p], begin / 32);
+      const unsigned high = __shfl_sync(all_lanes, votes[p], (begin / 32 + 1) % 32);
+      const unsigned row = __funnelshift_r(low, high, static_cast<unsigned>(begin % 32));
+      if (first + lane < rows) planes.data[p][first + lane] = row & (all_lanes >> (32 - columns));
     }
   }
 }
 
-/// The same by a thread a row, where rows are so short that a warp would be mostly idle.
-template <int N, class F>
-__global__ void __launch_bounds__(256) pack_short_kernel(std::int64_t rows, std::int64_t columns, F each,
-                                                         std::uint64_t* first, std::uint64_t* second) {
-  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (row >= rows) return;
-  std::uint64_t mine[N] = {};
-  for (std::int64_t column = 0; column < columns; ++column) {
-    const unsigned bits = each(row, column);
-    for (int n = 0; n < N; ++n) mine[n] |= static_cast<std::uint64_t>(bits >> n & 1) << column;
+/// Bit (row, column) of plane p ← bit p of each(row, column), a device function that answers an unsigned and
+/// is called once an element. Padding bits are written as zeros.
+template <int Planes, class F>
+void pack_bits(std::int64_t rows, std::int64_t columns, F each, const BitPlanes<Planes>& planes) {
+  if (columns == 0) return;
+  constexpr std::int64_t most_blocks = 1 << 20;
+  const auto grid = [](std::int64_t blocks) {
+    return dim3(static_cast<unsigned>(blocks < most_blocks ? blocks : most_blocks));
+  };
+  if (columns <= 32) {
+    launch(pack_short_kernel<Planes, F>, grid(ceil_div<std::int64_t>(rows, 256)), dim3(256), 0, rows,
+           static_cast<int>(columns), each, planes);
+  } else {
+    launch(pack_kernel<Planes, F>, grid(ceil_div<std::int64_t>(rows * 2 * words(columns), 64)), dim3(256), 0,
+           rows, columns, each, planes);
   }
-  first[row] = mine[0];
-  if constexpr (N > 1) second[row] = mine[1];
 }
-
-/// Writes rows of words(columns) words, padding bits zero; `second` for N = 2. each(row, column) is a device
-/// function that answers an unsigned.
-template <int N, class F>
+template <int Planes, class F>
 void pack_bits(std::int64_t rows, std::int64_t columns, F each, std::uint64_t* first,
                std::uint64_t* second = nullptr) {
-  if (rows == 0 || columns == 0) return;
-  if (columns <= 24) {
-    launch(pack_short_kernel<N, F>, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(rows, 256))), dim3(256),
-           0, rows, columns, each, first, second);
+  static_assert(Planes <= 2);
+  if constexpr (Planes == 1) {
+    static_cast<void>(second);
+    pack_bits<1>(rows, columns, each, BitPlanes<1>{{first}});
+  } else {
+    pack_bits<2>(rows, columns, each, BitPlanes<2>{{first, second}});
+  }
+}
+
+inline bool aligned(const void* address, std::uintptr_t bytes) {
+  return reinterpret_cast<std::uintptr_t>(address) % bytes == 0;
+}
+
+/// y[r·columns + c] ← f(x[r·columns + c], bit c of row r); x may be null, and is 0 then.
+template <class F>
+void map_bits(const float* x, const std::uint64_t* bits, float* y, std::int64_t rows, std::int64_t columns,
+              F f) {
+  const auto* const halves = reinterpret_cast<const std::uint32_t*>(bits);
+  const std::int64_t row_halves = 2 * words(columns);
+  if (columns % 4 == 0 && aligned(x, 16) && aligned(y, 16)) {
+    const std::int64_t quads = columns / 4;
+    const auto* const from = reinterpret_cast<const float4*>(x);
+    auto* const to = reinterpret_cast<float4*>(y);
+    for_each(rows * quads, [=] __device__(std::int64_t i) {
+      const Place at = place_of(i, quads);
+      const unsigned four = halves[at.row * row_halves + at.column / 8] >> (at.column % 8 * 4);
+      const float4 v = from == nullptr ? make_float4(0, 0, 0, 0) : from[i];
+      to[i] = make_float4(f(v.x, (four & 1) != 0), f(v.y, (four & 2) != 0), f(v.z, (four & 4) != 0),
+                          f(v.w, (four & 8) != 0));
+    });
     return;
   }
-  constexpr std::int64_t most_blocks = 1 << 20;
-  const std::int64_t blocks = ceil_div<std::int64_t>(rows * halves(columns), 256);
-  launch(pack_kernel<N, F>, dim3(static_cast<unsigned>(blocks < most_blocks ? blocks : most_blocks)),
-         dim3(256), 0, rows, columns, each, reinterpret_cast<std::uint32_t*>(first),
-         reinterpret_cast<std::uint32_t*>(second));
+  for_each(rows * columns, [=] __device__(std::int64_t i) {
+    const Place at = place_of(i, columns);
+    const unsigned bit = halves[at.row * row_halves + at.column / 32] >> (at.column % 32) & 1;
+    y[i] = f(x == nullptr ? 0.0F : x[i], bit != 0);
+  });
 }
 
 /// Bit (row, column) of rows of words(columns) words.

@@ -1,20 +1,26 @@
 #include <cmath>
 
-#include "cuda/pack_bits.h"
+#include "cuda/codes.h"
+#include "cuda/kernel.h"
 #include "cuda/quantize.h"
 
 namespace hardbit::cuda {
+namespace {
+
+/// As on the cpu (cpu/quantize.cpp).
+__device__ double swish_slope(double z, double beta) {
+  const double a = std::fabs(z);
+  if (a > 800) return 0;
+  const double e = std::exp(-a);
+  const double sum = 1 + e;
+  return beta * (2 - a * (1 - e) / sum) * 2 * e / (sum * sum);
+}
+
+}  // namespace
 
 void swish_sign_backward(const float* dy, const float* x, double beta, float* dx, std::int64_t n) {
-  // As cpu/quantize.cpp has it: one exponential, which cannot overflow.
   for_each(n, [=] __device__(std::int64_t i) {
-    const double a = std::fabs(beta * static_cast<double>(x[i]));
-    double slope = 0;
-    if (!(a > 800)) {
-      const double e = std::exp(-a);
-      const double sum = 1 + e;
-      slope = beta * (2 - a * (1 - e) / sum) * 2 * e / (sum * sum);
-    }
+    const double slope = swish_slope(beta * static_cast<double>(x[i]), beta);
     dx[i] = static_cast<float>(static_cast<double>(dy[i]) * slope);
   });
 }
@@ -24,7 +30,7 @@ void clipped_backward(const float* dy, const float* x, float* dx, std::int64_t n
 }
 
 void heaviside(const float* x, std::uint8_t* codes, std::int64_t n) {
-  for_each(n, [=] __device__(std::int64_t i) { codes[i] = x[i] > 0 ? 1 : 0; });
+  map_to_codes(x, codes, n, [] __device__(float v) { return v > 0 ? 1U : 0U; });
 }
 
 void unit_backward(const float* dy, const float* x, float* dx, std::int64_t n) {
@@ -44,7 +50,7 @@ template void scale_channels(const std::int32_t*, const float*, float*, std::int
 std::int64_t count_different_bits(const std::uint64_t* a, const std::uint64_t* b, std::int64_t words) {
   return reduced(
       words, std::int64_t{0},
-      [=] __device__(std::int64_t i) { return static_cast<std::int64_t>(__popcll(a[i] ^ b[i])); }, Plus());
+      [=] __device__(std::int64_t i) { return static_cast<std::int64_t>(__popcll(a[i] ^ b[i])); }, Plus{});
 }
 
 }  // namespace hardbit::cuda

@@ -13,12 +13,10 @@ void row_magnitudes(const float* w, float* means, std::int64_t rows, std::int64_
 void magnitude_sign_backward(const float* g, const float* w, const float* alpha,
                              ops::MagnitudeGradient gradient, float* dw, std::int64_t rows,
                              std::int64_t columns);
-/// t [n] = fl(tanh w); returns max|t|.
-float tanh_weights(const float* w, float* t, std::int64_t n);
-/// Codes of t/(2·maximum) + ½, which overwrites t.
-void dorefa_codes(float* t, float maximum, int bits, std::uint8_t* codes, std::int64_t n);
+/// Codes of tanh(w)/(2m) + ½; returns m, max|tanh w| or 1.
+double dorefa_codes(const float* w, int bits, std::uint8_t* codes, std::int64_t n);
 void dorefa_weights_backward(const float* g, const float* w, double maximum, float* dw, std::int64_t n);
-/// A code above the highest plane is reported (Report::code), its upper bits are left out.
+/// A code of more bits is reported (Report::code), and its higher bits are left out.
 void code_planes(const std::uint8_t* codes, int bits, std::uint64_t* planes, std::int64_t rows,
                  std::int64_t columns);
 void planes_to_float(const std::uint64_t* planes, std::span<const float> coefficients, const float* scale,

@@ -1,91 +1,127 @@
-#include <initializer_list>
+#include <type_traits>
 
 #include "cuda/kernel.h"
+#include "cuda/pack_bits.h"
 #include "cuda/rows.h"
 
 namespace hardbit::cuda {
 namespace {
 
-__device__ inline std::int64_t checked_row(std::int32_t index, std::int64_t rows, std::uint32_t* reports) {
-  if (index >= 0 && index < rows) return index;
-  report(reports, Report::row);
-  return 0;
-}
+/// The row that indices[i] asks for.
+struct Indices {
+  const std::int32_t* indices;
+  std::int64_t rows;
+  std::uint32_t* words;
 
-/// The widest unit of copying that divides rows and addresses.
-std::int64_t copy_unit(std::int64_t row_bytes, std::initializer_list<const void*> places) {
-  std::uintptr_t all = static_cast<std::uintptr_t>(row_bytes);
-  for (const void* const place : places) all |= reinterpret_cast<std::uintptr_t>(place);
-  return all % 16 == 0 ? 16 : all % 4 == 0 ? 4 : 1;
-}
-
-template <class T>
-void gather_units(const std::byte* x, std::int64_t x_rows, const std::int32_t* indices, std::byte* y,
-                  std::int64_t count, std::int64_t row_units) {
-  const auto* const from = reinterpret_cast<const T*>(x);
-  auto* const to = reinterpret_cast<T*>(y);
-  std::uint32_t* const reports = report_words();
-  for_each(count * row_units, [=] __device__(std::int64_t i) {
-    const Place place = place_of(i, row_units);
-    to[i] = from[checked_row(indices[place.row], x_rows, reports) * row_units + place.column];
-  });
-}
-
-template <class T>
-void select_units(const std::uint8_t* mask, const std::byte* a, const std::byte* b, std::byte* y,
-                  std::int64_t count, std::int64_t row_units) {
-  const auto* const first = reinterpret_cast<const T*>(a);
-  const auto* const second = reinterpret_cast<const T*>(b);
-  auto* const to = reinterpret_cast<T*>(y);
-  for_each(count * row_units, [=] __device__(std::int64_t i) {
-    to[i] = mask[place_of(i, row_units).row] != 0 ? first[i] : second[i];
-  });
-}
-
-__global__ void __launch_bounds__(256)
-    zero_rows_kernel(const float* x, std::uint8_t* zero, std::int64_t columns) {
-  __shared__ unsigned found[8];
-  const float* const row = x + blockIdx.x * columns;
-  bool nonzero = false;
-  for (std::int64_t c = threadIdx.x; c < columns; c += 256) nonzero |= row[c] != 0;  // also a NaN
-  const bool any = __any_sync(all_lanes, nonzero);
-  if (threadIdx.x % 32 == 0) found[threadIdx.x / 32] = any ? 1 : 0;
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    unsigned all = 0;
-    for (const unsigned each : found) all |= each;
-    zero[blockIdx.x] = all == 0 ? 1 : 0;
+  __device__ std::int64_t operator()(std::int64_t i) const {
+    const std::int64_t index = indices[i];
+    if (index >= 0 && index < rows) return index;
+    report(words, Report::row);
+    return 0;
   }
+};
+
+template <class Unit>
+void gather_units(const std::byte* x, Indices indices, std::byte* y, std::int64_t count,
+                  std::int64_t row_bytes) {
+  const auto* const from = reinterpret_cast<const Unit*>(x);
+  auto* const to = reinterpret_cast<Unit*>(y);
+  const std::int64_t units = row_bytes / static_cast<std::int64_t>(sizeof(Unit));
+  for_each(count * units, [=] __device__(std::int64_t i) {
+    const Place at = place_of(i, units);
+    to[i] = from[indices(at.row) * units + at.column];
+  });
+}
+
+template <class Unit>
+void select_units(const std::uint8_t* mask, const std::byte* a, const std::byte* b, std::byte* y,
+                  std::int64_t count, std::int64_t row_bytes) {
+  const auto* const of_a = reinterpret_cast<const Unit*>(a);
+  const auto* const of_b = reinterpret_cast<const Unit*>(b);
+  auto* const to = reinterpret_cast<Unit*>(y);
+  const std::int64_t units = row_bytes / static_cast<std::int64_t>(sizeof(Unit));
+  for_each(count * units,
+           [=] __device__(std::int64_t i) { to[i] = mask[place_of(i, units).row] != 0 ? of_a[i] : of_b[i]; });
+}
+
+void gather_bytes_as_floats(const std::uint8_t* x, Indices indices, float* y, std::int64_t count,
+                            std::int64_t columns) {
+  if (columns == 0) {
+    for_each(count, [=] __device__(std::int64_t i) { indices(i); });
+    return;
+  }
+  if (columns % 4 != 0 || !aligned(x, 4)) {
+    for_each(count * columns, [=] __device__(std::int64_t i) {
+      const Place at = place_of(i, columns);
+      y[i] = static_cast<float>(x[indices(at.row) * columns + at.column]) / 255.0F;
+    });
+    return;
+  }
+  const std::int64_t quads = columns / 4;
+  for_each(count * quads, [=] __device__(std::int64_t i) {
+    const Place at = place_of(i, quads);
+    const std::uint32_t four = reinterpret_cast<const std::uint32_t*>(x)[indices(at.row) * quads + at.column];
+    reinterpret_cast<float4*>(y)[i] =
+        make_float4(static_cast<float>(four & 0xFF) / 255.0F, static_cast<float>(four >> 8 & 0xFF) / 255.0F,
+                    static_cast<float>(four >> 16 & 0xFF) / 255.0F, static_cast<float>(four >> 24) / 255.0F);
+  });
+}
+
+/// A warp has one row, and stops at the first 128 elements of which one is not zero: most rows have one
+/// there.
+__global__ void __launch_bounds__(256)
+    zero_rows_kernel(const float* x, std::uint8_t* zero, std::int64_t rows, std::int64_t columns) {
+  const unsigned lane = threadIdx.x % 32;
+  const std::int64_t warps = static_cast<std::int64_t>(gridDim.x) * 8;
+  for (std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * 8 + threadIdx.x / 32; row < rows;
+       row += warps) {
+    const float* const elements = x + row * columns;
+    bool nothing = true;
+    for (std::int64_t first = 0; nothing && first < columns; first += 128) {
+      bool mine = true;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const std::int64_t column = first + 32 * k + lane;
+        // A NaN is not zero.
+        if (column < columns && !(elements[column] == 0)) mine = false;
+      }
+      nothing = __all_sync(all_lanes, mine);
+    }
+    if (lane == 0) zero[row] = nothing ? 1 : 0;
+  }
+}
+
+/// Rows and addresses are multiples of `bytes`.
+bool in_units(std::uintptr_t bytes, std::int64_t row_bytes, const void* a, const void* b, const void* c) {
+  return static_cast<std::uintptr_t>(row_bytes) % bytes == 0 && aligned(a, bytes) && aligned(b, bytes) &&
+         aligned(c, bytes);
 }
 
 }  // namespace
 
-void gather(const std::byte* x, std::int64_t x_rows, const std::int32_t* indices, std::byte* y,
+void gather(const std::byte* x, std::int64_t rows, const std::int32_t* indices, std::byte* y,
             std::int64_t count, std::int64_t row_bytes) {
-  if (row_bytes == 0) return;
-  const std::int64_t unit = copy_unit(row_bytes, {x, y});
-  if (unit == 16) {
-    gather_units<uint4>(x, x_rows, indices, y, count, row_bytes / 16);
-  } else if (unit == 4) {
-    gather_units<std::uint32_t>(x, x_rows, indices, y, count, row_bytes / 4);
+  const Indices rows_of{indices, rows, report_words()};
+  if (row_bytes == 0) {
+    for_each(count, [=] __device__(std::int64_t i) { rows_of(i); });
+  } else if (in_units(16, row_bytes, x, y, nullptr)) {
+    gather_units<uint4>(x, rows_of, y, count, row_bytes);
+  } else if (in_units(4, row_bytes, x, y, nullptr)) {
+    gather_units<std::uint32_t>(x, rows_of, y, count, row_bytes);
   } else {
-    gather_units<std::uint8_t>(x, x_rows, indices, y, count, row_bytes);
+    gather_units<std::uint8_t>(x, rows_of, y, count, row_bytes);
   }
 }
 
 template <class T>
-void gather_images(const T* x, std::int64_t x_rows, const std::int32_t* indices, float* y, std::int64_t count,
+void gather_images(const T* x, std::int64_t rows, const std::int32_t* indices, float* y, std::int64_t count,
                    std::int64_t columns) {
-  std::uint32_t* const reports = report_words();
-  for_each(count * columns, [=] __device__(std::int64_t i) {
-    const Place place = place_of(i, columns);
-    const T value = x[checked_row(indices[place.row], x_rows, reports) * columns + place.column];
-    if constexpr (sizeof(T) == 1) {
-      y[i] = static_cast<float>(value) / 255.0F;
-    } else {
-      y[i] = value;
-    }
-  });
+  if constexpr (std::is_same_v<T, float>) {
+    gather(reinterpret_cast<const std::byte*>(x), rows, indices, reinterpret_cast<std::byte*>(y), count,
+           columns * 4);
+  } else {
+    gather_bytes_as_floats(x, {indices, rows, report_words()}, y, count, columns);
+  }
 }
 template void gather_images(const std::uint8_t*, std::int64_t, const std::int32_t*, float*, std::int64_t,
                             std::int64_t);
@@ -94,19 +130,20 @@ template void gather_images(const float*, std::int64_t, const std::int32_t*, flo
 
 void select_rows(const std::uint8_t* mask, const std::byte* a, const std::byte* b, std::byte* y,
                  std::int64_t count, std::int64_t row_bytes) {
-  if (row_bytes == 0) return;
-  const std::int64_t unit = copy_unit(row_bytes, {a, b, y});
-  if (unit == 16) {
-    select_units<uint4>(mask, a, b, y, count, row_bytes / 16);
-  } else if (unit == 4) {
-    select_units<std::uint32_t>(mask, a, b, y, count, row_bytes / 4);
+  if (in_units(16, row_bytes, a, b, y)) {
+    select_units<uint4>(mask, a, b, y, count, row_bytes);
+  } else if (in_units(4, row_bytes, a, b, y)) {
+    select_units<std::uint32_t>(mask, a, b, y, count, row_bytes);
   } else {
     select_units<std::uint8_t>(mask, a, b, y, count, row_bytes);
   }
 }
 
 void zero_rows(const float* x, std::uint8_t* zero, std::int64_t rows, std::int64_t columns) {
-  launch(zero_rows_kernel, dim3(static_cast<unsigned>(rows)), dim3(256), 0, x, zero, columns);
+  constexpr std::int64_t most_blocks = 1 << 20;
+  const std::int64_t blocks = ceil_div<std::int64_t>(rows, 8);
+  launch(zero_rows_kernel, dim3(static_cast<unsigned>(blocks < most_blocks ? blocks : most_blocks)),
+         dim3(256), 0, x, zero, rows, columns);
 }
 
 }  // namespace hardbit::cuda

@@ -26,11 +26,16 @@ Dropout dropout(const Tensor& x, double rate, std::uint64_t seed, std::uint64_t 
   }
   Dropout out{Tensor::empty(DType::f32, x.shape(), x.device()),
               Tensor::empty(DType::bits, x.shape(), x.device())};
-  dispatch<cpu::dropout_mask, cuda::dropout_mask>(x.device(), Philox(seed), word, step, rate,
-                                                  out.mask.data<std::uint64_t>(), x.rows(), x.columns());
-  dispatch<cpu::apply_dropout, cuda::apply_dropout>(x.device(), x.data<float>(),
-                                                    out.mask.data<std::uint64_t>(), rate, out.y.data<float>(),
-                                                    x.rows(), x.columns());
+  const auto* const from = x.data<float>();
+  auto* const to = out.y.data<float>();
+  auto* const mask = out.mask.data<std::uint64_t>();
+  dispatch(
+      x.device(),
+      [&] {
+        cpu::dropout_mask(Philox(seed), word, step, rate, mask, x.rows(), x.columns());
+        cpu::apply_dropout(from, mask, rate, to, x.rows(), x.columns());
+      },
+      [&] { cuda::dropout(Philox(seed), word, step, rate, from, to, mask, x.rows(), x.columns()); });
   return out;
 }
 

@@ -5,7 +5,8 @@
 
 namespace hardbit::ops {
 
-// What evaluation's batch norm of the integers of a binary layer becomes in a deployed network.
+// What evaluation's batch norm of the integers of a binary layer becomes in a deployed network. On the cpu
+// alone: ERR_HARDBIT_UNSUPPORTED for tensors of a GPU.
 
 /// A condition on an integer n for each channel: direction·n ≥ minimum. Direction 1 or −1; 0 where n does not
 /// matter, with minimum 0 (always) or 1 (never).

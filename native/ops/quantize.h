@@ -19,7 +19,7 @@ Tensor quantize_unit(const Tensor& x, int bits);
 Tensor unit_backward(const Tensor& dy, const Tensor& x);
 /// f32 | i16 | i32 […, C], scales f32 [C] → f32, fl(float(x)·scales[c]).
 Tensor scale_channels(const Tensor& x, const Tensor& scales);
-/// Places where two bits tensors of one shape differ.
+/// Places where two bits tensors of one shape differ. Waits for the GPU.
 std::int64_t count_different_signs(const Tensor& a, const Tensor& b);
 
 }  // namespace hardbit::ops

@@ -93,13 +93,18 @@ DorefaWeights dorefa_weights(const Tensor& w, int bits) {
   check::dtype("dorefaWeights", "w", w, DType::f32);
   check::integer_between("dorefaWeights", "bits", bits, 1, 8);
   DorefaWeights out{Tensor::empty(DType::u8, w.shape(), w.device())};
-  const Tensor t = Tensor::empty(DType::f32, w.shape(), w.device());
-  const float largest = dispatch<cpu::tanh_weights, cuda::tanh_weights>(w.device(), w.data<float>(),
-                                                                        t.data<float>(), w.count());
-  const float maximum = largest > 0 ? largest : 1;
-  dispatch<cpu::dorefa_codes, cuda::dorefa_codes>(w.device(), t.data<float>(), maximum, bits,
-                                                  out.codes.data<std::uint8_t>(), w.count());
-  out.maximum = static_cast<double>(maximum);
+  dispatch(
+      w.device(),
+      [&] {
+        const Tensor t = Tensor::empty(DType::f32, w.shape());
+        const float largest = cpu::tanh_weights(w.data<float>(), t.data<float>(), w.count());
+        const float maximum = largest > 0 ? largest : 1;
+        cpu::dorefa_codes(t.data<float>(), maximum, bits, out.codes.data<std::uint8_t>(), w.count());
+        out.maximum = static_cast<double>(maximum);
+      },
+      [&] {
+        out.maximum = cuda::dorefa_codes(w.data<float>(), bits, out.codes.data<std::uint8_t>(), w.count());
+      });
   return out;
 }
 
@@ -172,11 +177,11 @@ Tensor combine_planes(const Tensor& y, const std::vector<double>& coefficients) 
   Shape shape = y.shape();
   shape.back() /= planes;
   Tensor sums = Tensor::empty(DType::i32, shape, y.device());
-  const auto combine = [&]<class T>(const T* p) {
+  const auto run = [&]<class T>(const T* values) {
     dispatch<cpu::combine_planes<T>, cuda::combine_planes<T>>(
-        y.device(), p, factors, sums.data<std::int32_t>(), y.rows(), shape.back());
+        y.device(), values, factors, sums.data<std::int32_t>(), y.rows(), shape.back());
   };
-  y.dtype() == DType::i16 ? combine(y.data<const std::int16_t>()) : combine(y.data<const std::int32_t>());
+  y.dtype() == DType::i16 ? run(y.data<const std::int16_t>()) : run(y.data<const std::int32_t>());
   return sums;
 }
 

@@ -11,7 +11,7 @@ namespace hardbit::ops {
 /// bits of w's shape, sign(fl(w + shift)), sign(0) = +1; a NaN gives −1.
 Tensor pack_signs_shifted(const Tensor& w, double shift);
 /// Mean of |w| over all elements, summed in double in an order that does not depend on the thread count. An
-/// empty w: ERR_HARDBIT_SHAPE.
+/// empty w: ERR_HARDBIT_SHAPE. Waits for the GPU.
 double mean_magnitude(const Tensor& w);
 /// Mean of |w| of each row, f32 [M], summed in double. Empty rows: ERR_HARDBIT_SHAPE.
 Tensor row_magnitudes(const Tensor& w);
@@ -34,13 +34,13 @@ struct DorefaWeights {
 
 /// DoReFa's weights (arXiv 1606.06160, eq. 9) as codes: t = fl(tanh w), m = max|t| over all weights (1 where
 /// all are 0), codes quantize_code(fl(fl(t / fl(2m)) + ½), bits); the weight is 2·code / (2^bits − 1) − 1. A
-/// NaN has the code 0 and no part in m. bits outside 1 … 8: ERR_HARDBIT_ARGUMENT.
+/// NaN has the code 0 and no part in m. bits outside 1 … 8: ERR_HARDBIT_ARGUMENT. Waits for the GPU.
 DorefaWeights dorefa_weights(const Tensor& w, int bits);
 /// g·(1 − tanh²w) / maximum in double, rounded once; maximum is above 0.
 Tensor dorefa_weights_backward(const Tensor& g, const Tensor& w, double maximum);
 
 /// Codes u8 [M, K] of `bits` bits → planes bits [bits·M, K], plane p the bit 2^p. A larger code, or bits
-/// outside 1 … 8: ERR_HARDBIT_ARGUMENT.
+/// outside 1 … 8: ERR_HARDBIT_ARGUMENT; of a larger code on the GPU, the next read from there throws it.
 Tensor code_planes(const Tensor& codes, int bits);
 /// f32 [M, K] = fl(scale[m]·Σ_p coefficients[p]·plane_p), scale f32 [M]. Coefficients that are no whole
 /// numbers, or whose magnitudes add up to more than 2^24: ERR_HARDBIT_ARGUMENT.

@@ -1,12 +1,13 @@
 #include "ops/rows.h"
 
 #include <span>
+#include <string>
 
 #include "cpu/rows.h"
 #include "cuda/rows.h"
+#include "cuda/runtime.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
-#include "runtime/device.h"
 
 namespace hardbit::ops {
 namespace {
@@ -36,18 +37,15 @@ void are_rows(const char* op, std::span<const std::int32_t> indices, const Tenso
   }
 }
 
-/// Indices on the host are checked here, those on the GPU by the kernel that reads them; either way they end
-/// up on the device of x.
-Tensor checked_indices(const char* op, const Tensor& x, const Tensor& indices) {
-  check::dtype(op, "indices", indices, DType::i32);
-  check::rank(op, "indices", indices, 1, "[R]");
+/// Indices on the device of x, those of the cpu checked. Nobody else writes to them meanwhile.
+Tensor rows_for(const char* op, const Tensor& x, const Tensor& indices) {
   if (indices.device() == Device::cpu) {
     are_rows(op, indices.span<const std::int32_t>(), x);
     return indices.to(x.device());
   }
   common_device(x, indices);
   if (x.dim(0) == 0 && indices.dim(0) > 0) {
-    check::fail("ERR_HARDBIT_ARGUMENT", op, "x has no rows to take.");
+    check::fail("ERR_HARDBIT_ARGUMENT", op, "x has no rows, and there are indices.");
   }
   return indices;
 }
@@ -56,13 +54,20 @@ Tensor checked_indices(const char* op, const Tensor& x, const Tensor& indices) {
 
 Tensor gather(const Tensor& x, const Tensor& indices) {
   has_rows("gather", "x", x);
-  const Tensor rows = checked_indices("gather", x, indices);
+  check::dtype("gather", "indices", indices, DType::i32);
+  check::rank("gather", "indices", indices, 1, "[R]");
+  const Tensor rows = rows_for("gather", x, indices);
   Tensor y = Tensor::empty(x.dtype(), with_rows(x, rows.dim(0)), x.device());
-  const auto* const from = x.data<std::byte>();
-  const auto* const which = rows.data<std::int32_t>();
   dispatch(
-      x.device(), [&] { cpu::gather(from, which, y.data<std::byte>(), rows.dim(0), row_bytes(x)); },
-      [&] { cuda::gather(from, x.dim(0), which, y.data<std::byte>(), rows.dim(0), row_bytes(x)); });
+      x.device(),
+      [&] {
+        cpu::gather(x.data<std::byte>(), rows.data<std::int32_t>(), y.data<std::byte>(), rows.dim(0),
+                    row_bytes(x));
+      },
+      [&] {
+        cuda::gather(x.data<std::byte>(), x.dim(0), rows.data<std::int32_t>(), y.data<std::byte>(),
+                     rows.dim(0), row_bytes(x));
+      });
   return y;
 }
 
@@ -70,21 +75,23 @@ Tensor gather_images(const Tensor& x, const Tensor& indices) {
   constexpr const char* op = "gatherImagesAsync";
   check::dtype(op, "x", x, {DType::u8, DType::f32});
   check::rank_at_least(op, "x", x, 1);
-  // A copy: nobody waits before the rows are read.
-  const Tensor rows = x.device() == Device::cpu ? indices.clone() : indices;
-  const Tensor which = checked_indices(op, x, rows);
-  Tensor y = Tensor::empty(DType::f32, with_rows(x, which.dim(0)), x.device());
+  check::dtype(op, "indices", indices, DType::i32);
+  check::rank(op, "indices", indices, 1, "[R]");
+  // A copy, which nobody writes to between its check and its use.
+  const Tensor own = indices.device() == Device::cpu ? indices.clone() : indices;
+  const Tensor rows = rows_for(op, x, own);
+  Tensor y = Tensor::empty(DType::f32, with_rows(x, rows.dim(0)), x.device());
   const std::int64_t columns = x.dim(0) == 0 ? 0 : x.count() / x.dim(0);
-  const auto gather = [&]<class T>(const T* images) {
+  const auto run = [&]<class T>(const T* images) {
     dispatch(
         x.device(),
-        [&] { cpu::gather_images(images, which.span<const std::int32_t>(), y.data<float>(), columns); },
+        [&] { cpu::gather_images(images, rows.span<const std::int32_t>(), y.data<float>(), columns); },
         [&] {
-          cuda::gather_images(images, x.dim(0), which.data<std::int32_t>(), y.data<float>(), which.dim(0),
+          cuda::gather_images(images, x.dim(0), rows.data<const std::int32_t>(), y.data<float>(), rows.dim(0),
                               columns);
         });
   };
-  x.dtype() == DType::u8 ? gather(x.data<const std::uint8_t>()) : gather(x.data<const float>());
+  x.dtype() == DType::u8 ? run(x.data<const std::uint8_t>()) : run(x.data<const float>());
   return y;
 }
 
@@ -95,17 +102,16 @@ Tensor concat(const Tensor& a, const Tensor& b) {
   check::shape("concat", "b", b, with_rows(a, b.dim(0)));
   const Device device = common_device(a, b);
   Tensor y = Tensor::empty(a.dtype(), with_rows(a, a.dim(0) + b.dim(0)), device);
-  auto* const to = y.data<std::byte>();
-  const std::size_t bytes = a.byte_length();
+  auto* const behind = y.data<std::byte>() + a.byte_length();
   dispatch(
       device,
       [&] {
-        cpu::copy(a.data<std::byte>(), to, static_cast<std::int64_t>(bytes));
-        cpu::copy(b.data<std::byte>(), to + bytes, static_cast<std::int64_t>(b.byte_length()));
+        cpu::copy(a.data<std::byte>(), y.data<std::byte>(), static_cast<std::int64_t>(a.byte_length()));
+        cpu::copy(b.data<std::byte>(), behind, static_cast<std::int64_t>(b.byte_length()));
       },
       [&] {
-        copy_bytes(device, to, a.raw(), bytes);
-        copy_bytes(device, to + bytes, b.raw(), b.byte_length());
+        cuda::copy(y.raw(), a.raw(), a.byte_length());
+        cuda::copy(behind, b.raw(), b.byte_length());
       });
   return y;
 }

@@ -3,13 +3,14 @@
 
 namespace hardbit::ops {
 
-/// A copy of the given rows of x (any dtype): indices i32 [R] in [0, N), else ERR_HARDBIT_ARGUMENT. Indices
-/// may be on the host where x is on a GPU; of those on the GPU, a wrong one is reported by the next read from
-/// it.
+// Indices are i32 [R] in [0, N), else ERR_HARDBIT_ARGUMENT. They lie on the device of x, or on the cpu and
+// are copied there. Those on the GPU are checked as they are used: the next read from the GPU throws.
+
+/// A copy of the given rows of x (any dtype).
 Tensor gather(const Tensor& x, const Tensor& indices);
-/// The given rows of images u8 | f32 [N, …] as f32, u8 k ↦ fl(k / 255): indices i32 [R] in [0, N), else
-/// ERR_HARDBIT_ARGUMENT. Runs on the calling thread alone, so that it can work beside the OpenMP pool. Nobody
-/// may write to x meanwhile; the indices are read once, before anything else.
+/// The given rows of images u8 | f32 [N, …] as f32, u8 k ↦ fl(k / 255). Runs on the calling thread alone, so
+/// that it can work beside the OpenMP pool. Nobody may write to x meanwhile; indices on the cpu are read
+/// once, before anything else.
 Tensor gather_images(const Tensor& x, const Tensor& indices);
 /// Rows of a, then rows of b (same dtype and trailing shape).
 Tensor concat(const Tensor& a, const Tensor& b);

@@ -1,5 +1,6 @@
 #pragma once
 #include <array>
+#include <bit>
 #include <cstdint>
 
 namespace hardbit {
@@ -71,5 +72,20 @@ class PhiloxStream {
 
 /// A multiple of 2^-24 in [0, 1).
 constexpr float unit_float(std::uint32_t word) { return static_cast<float>(word >> 8) * 0x1p-24F; }
+
+/// The largest fp32 number below x, which is finite: std::nextafter, for every device.
+constexpr float float_below(float x) {
+  const auto pattern = std::bit_cast<std::uint32_t>(x);
+  if (x == 0) return -0x1p-149F;
+  return std::bit_cast<float>(x > 0 ? pattern - 1 : pattern + 1);
+}
+
+/// Uniform in [low, high) from one word; low where high is no larger. The sum may round up to `high`, which
+/// is then replaced by its predecessor.
+constexpr float uniform(std::uint32_t word, float low, float high) {
+  const float value = low + (high - low) * unit_float(word);
+  if (value < high) return value;
+  return low < high ? float_below(high) : low;
+}
 
 }  // namespace hardbit
