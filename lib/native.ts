@@ -64,7 +64,7 @@ export interface CudaDevice {
 export interface CudaInfo {
   /** This build has the CUDA back end. */
   readonly built: boolean;
-  /** The first is the one that `cuda` means. */
+  /** By their numbers; `cuda` means the first, unless HARDBIT_CUDA_DEVICE has another number. */
   readonly devices: readonly CudaDevice[];
   /** A sentence: why there is none; empty where there is one. */
   readonly reason: string;

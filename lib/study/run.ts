@@ -8,7 +8,7 @@ import {
   recordGradientMode,
 } from '../evaluation/gradient-mode.js';
 import { createModel } from '../models/registry.js';
-import { runtimeInfo } from '../tensor/runtime.js';
+import { gpuName, runtimeInfo } from '../tensor/runtime.js';
 import type { Device } from '../tensor/tensor.js';
 import { assemble, imagesOf, type Kept, readKept, writeResults } from './assemble.js';
 import { measureCosts, stepSeconds } from './estimate.js';
@@ -123,7 +123,7 @@ function environmentOf(data: StudyData, dataset: string, command: string, device
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
       // Left out for the cpu, as in results from before there was a choice.
-      ...(device === 'cpu' ? {} : { device, gpu: info.cuda.devices[0]?.name ?? '' }),
+      ...(device === 'cpu' ? {} : { device, gpu: gpuName() }),
     },
   };
 }

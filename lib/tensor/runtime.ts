@@ -16,6 +16,12 @@ export function synchronize(device: Device): void {
   native().synchronize(device);
 }
 
+/** The name of the GPU that 'cuda' means; empty where there is none. */
+export function gpuName(): string {
+  const index = Number(process.env['HARDBIT_CUDA_DEVICE'] || 0);
+  return runtimeInfo().cuda.devices[index]?.name ?? '';
+}
+
 /** Tensors alive and memory held by the native core. @throws ERR_HARDBIT_NOT_BUILT */
 export function memoryInfo(): MemoryInfo {
   return native().memory();
