@@ -21,6 +21,7 @@ export const errorCodes = [
   'ERR_HARDBIT_ABORTED', // stopped by an AbortSignal or Ctrl-C
   'ERR_HARDBIT_NOT_BUILT', // the native addon is missing or does not load
   'ERR_HARDBIT_NO_CUDA', // CUDA was asked for and is not there
+  'ERR_HARDBIT_CUDA', // the GPU failed or was lost
   'ERR_HARDBIT_ISA', // HARDBIT_ISA names an instruction set this CPU lacks
   'ERR_HARDBIT_MEMORY', // an allocation failed
   'ERR_HARDBIT_UNSUPPORTED', // a valid request this version cannot serve

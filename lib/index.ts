@@ -22,12 +22,12 @@ export {
 export { evaluateTransfer, evaluateTransferMatrix, type MatrixCell } from './evaluation/transfer.js';
 export { evaluateWorstCase, type WorstCaseEvaluation } from './evaluation/worst-case.js';
 export * as models from './models/registry.js';
-export type { MemoryInfo, NativeInfo } from './native.js';
+export type { CudaDevice, CudaInfo, MemoryInfo, NativeInfo } from './native.js';
 export { adam, bop, type OptimizerSpec, sgd } from './optim/optimizer.js';
 export type { Schedule } from './optim/schedule.js';
-export { memoryInfo, runtimeInfo } from './tensor/runtime.js';
+export { memoryInfo, runtimeInfo, synchronize } from './tensor/runtime.js';
 export { keep, scope } from './tensor/scope.js';
-export { type DType, Tensor, type TensorData } from './tensor/tensor.js';
+export { type Device, type DType, Tensor, type TensorData } from './tensor/tensor.js';
 export { type FitOptions, type FitProgress, type FitResult, fit } from './training/fit.js';
 export { createTrainer, type StepResult, Trainer } from './training/step.js';
 export { version } from './version.js';

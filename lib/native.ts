@@ -11,18 +11,22 @@ import { loadAddon } from './addon.js';
  */
 export type DType = 'f32' | 'i32' | 'i16' | 'u8' | 'bits';
 
+/** Where a tensor's memory is, and where what is computed of it is computed. `cuda` is one GPU (docs/cuda.md). */
+export type Device = 'cpu' | 'cuda';
+
 /** Raw contents: f32 Float32Array, i32 Int32Array, i16 Int16Array, u8 Uint8Array, bits BigUint64Array (padded rows). */
 export type TensorData = Float32Array | Int32Array | Int16Array | Uint8Array | BigUint64Array;
 
 export interface NativeTensor {
   readonly shape: readonly number[];
   readonly dtype: DType;
+  readonly device: Device;
   /** Bytes of the contents (rows of `bits` padded to 8 bytes). */
   readonly byteLength: number;
   readonly disposed: boolean;
   /** Drops this handle's reference; calling it again does nothing. */
   dispose(): void;
-  /** A copy of the contents. */
+  /** A copy of the contents; of a tensor on a GPU, once all work before it is done. */
   read(): TensorData;
   /** Overwrites the contents; the array's type and length must match. */
   write(data: TensorData): void;
@@ -49,6 +53,23 @@ export interface KernelChoice {
   readonly kernel: string;
 }
 
+export interface CudaDevice {
+  readonly name: string;
+  /** As in '9.0'. */
+  readonly computeCapability: string;
+  readonly multiprocessors: number;
+  readonly memoryBytes: number;
+}
+
+export interface CudaInfo {
+  /** This build has the CUDA back end. */
+  readonly built: boolean;
+  /** By their numbers; `cuda` means the first, unless HARDBIT_CUDA_DEVICE has another number. */
+  readonly devices: readonly CudaDevice[];
+  /** A sentence: why there is none; empty where there is one. */
+  readonly reason: string;
+}
+
 export interface NativeInfo {
   readonly version: string;
   readonly compiler: string;
@@ -62,7 +83,7 @@ export interface NativeInfo {
   readonly kernels: readonly KernelInfo[];
   /** Typical layers; the measured table behind it is native/cpu/product/choice.cpp. */
   readonly kernelChoices: readonly KernelChoice[];
-  readonly cuda: { readonly built: boolean; readonly devices: readonly string[] };
+  readonly cuda: CudaInfo;
 }
 
 export interface MemoryInfo {
@@ -70,6 +91,17 @@ export interface MemoryInfo {
   readonly liveBytes: number;
   readonly cachedBytes: number;
   readonly peakBytes: number;
+  /** The same of the GPU's memory. */
+  readonly cudaLiveBytes: number;
+  readonly cudaCachedBytes: number;
+  readonly cudaPeakBytes: number;
+}
+
+/** Operators that were recorded on the GPU, with the memory they work in. */
+export interface NativeRecording {
+  /** Queues all of them once more. */
+  run(): void;
+  dispose(): void;
 }
 
 /** Where the elements of an array lie in a file: `length` bytes from byte `offset` on, row-major. */
@@ -194,15 +226,21 @@ export interface NativeAddon {
   memory(): MemoryInfo;
   emptyCache(): void;
   setThreads(count: number): void;
+  /** Waits for what is queued on a device. ERR_HARDBIT_CUDA where it failed or was lost. */
+  synchronize(device: Device): void;
 
   // -- creation and views
-  /** Zeros, or a copy of `data`. */
-  tensor(dtype: DType, shape: readonly number[], data?: TensorData): NativeTensor;
+  /** Zeros, or a copy of `data`; on the cpu unless said. */
+  tensor(dtype: DType, shape: readonly number[], data?: TensorData, device?: Device): NativeTensor;
+  /** The contents on a device; shares storage where they are there already. */
+  toDevice(x: NativeTensor, device: Device): NativeTensor;
+  /** to ← from, of one dtype, shape and device. */
+  assign(to: NativeTensor, from: NativeTensor): void;
   /** The same storage under another shape of equal element count (`bits`: equal last dimension, or multiples of 64). */
   reshape(x: NativeTensor, shape: readonly number[]): NativeTensor;
   /** Rows [begin, end) along the first dimension; shares storage. */
   slice(x: NativeTensor, begin: number, end: number): NativeTensor;
-  /** A copy of the given rows: indices i32 [R] in [0, N). */
+  /** A copy of the given rows: indices i32 [R] in [0, N), on the cpu or the device of x. */
   gather(x: NativeTensor, indices: NativeTensor): NativeTensor;
   /**
    * `gather` of u8 or f32 images as f32, on a thread of its own; u8 k ↦ fl(k / 255). Nobody may write to x meanwhile.
@@ -665,9 +703,16 @@ export interface NativeAddon {
   /** Number of elements that are NaN or outside [0, 1]. */
   countInvalidPixels(x: NativeTensor): number;
 
+  // -- recording: what a thread's operators queue on the GPU, to be queued again as a whole; ERR_HARDBIT_NO_CUDA without it.
+  //    Until finishRecording() they are recorded and not run.
+  beginRecording(): void;
+  finishRecording(): NativeRecording;
+  /** Forgets what was recorded. */
+  abandonRecording(): void;
+
   // -- random: Philox4x32-10, key = seed, the same integers on every thread count
   /** i32 [count], uniform 32-bit patterns. */
-  randomIntegers(count: number, seed: number, stream: number): NativeTensor;
+  randomIntegers(count: number, seed: number, stream: number, device?: Device): NativeTensor;
   /** f32, uniform in [low, high). */
   randomUniform(
     shape: readonly number[],
@@ -675,9 +720,10 @@ export interface NativeAddon {
     high: number,
     seed: number,
     stream: number,
+    device?: Device,
   ): NativeTensor;
   /** i32 [count], a uniform permutation of 0 … count − 1. */
-  permutation(count: number, seed: number, stream: number): NativeTensor;
+  permutation(count: number, seed: number, stream: number, device?: Device): NativeTensor;
 
   // -- readers of files that others wrote: they check the whole file and copy nothing; `what` names it in errors
   /** An IDX file of unsigned bytes with that many dimensions. */

@@ -5,6 +5,7 @@
 //     --packed                         hardbit_packed.node alone, which needs neither oneDNN nor OpenMP
 //     --tests                          and the C++ tests, build/cmake/Release/hardbit_tests
 //     --sanitize                       all with address and undefined-behaviour sanitizers, in build/sanitize
+//     --emulate                        with the CUDA back end's kernels run by the CPU, for tests, in build/emulate
 //     --jobs N                         compilers at a time (default: the processors this process may use)
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -18,6 +19,7 @@ const { values: options } = parseArgs({
   options: {
     tests: { type: 'boolean', default: false },
     sanitize: { type: 'boolean', default: false },
+    emulate: { type: 'boolean', default: false },
     packed: { type: 'boolean', default: false },
     jobs: { type: 'string', default: String(availableParallelism()) },
   },
@@ -35,11 +37,14 @@ if (spawnSync('cmake', ['--version']).status !== 0) {
   fail('CMake is missing: install it (Debian, Ubuntu and Fedora: cmake).');
 }
 
-if (options.packed && (options.tests || options.sanitize)) {
-  fail('--packed builds the addon alone; leave --tests and --sanitize out.');
+if (options.packed && (options.tests || options.sanitize || options.emulate)) {
+  fail('--packed builds the addon alone; leave --tests, --sanitize and --emulate out.');
 }
+if (options.sanitize && options.emulate)
+  fail('--sanitize and --emulate are builds of their own; choose one.');
 const withTests = options.tests || options.sanitize;
-const folder = join(root, 'build', options.sanitize ? 'sanitize' : 'cmake');
+const kind = options.sanitize ? 'sanitize' : options.emulate ? 'emulate' : 'cmake';
+const folder = join(root, 'build', kind);
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const common = [
   ...['--directory', root, '--out', folder, '--config', 'Release', '--log-level', 'error'],
@@ -47,6 +52,7 @@ const common = [
     `--CDHARDBIT_SANITIZE=${options.sanitize ? 'ON' : 'OFF'}`,
     `--CDHARDBIT_TESTS=${withTests ? 'ON' : 'OFF'}`,
     `--CDHARDBIT_PACKED_ONLY=${options.packed ? 'ON' : 'OFF'}`,
+    ...(options.emulate ? ['--CDHARDBIT_CUDA=EMULATION'] : []),
   ],
 ];
 

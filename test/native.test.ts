@@ -12,6 +12,7 @@ const f32 = (shape: number[], ...values: number[]) => core.tensor('f32', shape, 
 const i32 = (...values: number[]) => core.tensor('i32', [values.length], Int32Array.from(values));
 const u8 = (shape: number[], ...values: number[]) => core.tensor('u8', shape, Uint8Array.from(values));
 const bits = (shape: number[], ...words: bigint[]) => core.tensor('bits', shape, BigUint64Array.from(words));
+const withoutCuda = () => core.info().cuda.devices.length === 0;
 const list = (x: NativeTensor) => [...x.read()];
 
 /** A 2×2 window over everything, one pixel of padding to the left where asked for. */
@@ -41,7 +42,9 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     expect(info.kernels.find((kernel) => kernel.selected)).to.include({ isa: info.isa, available: true });
     expect(info.oneDnn).to.match(/^\d+\.\d+\.\d+/);
     expect(info.version).to.equal(JSON.parse(readFileSync('package.json', 'utf8')).version);
-    expect(info.cuda).to.deep.equal({ built: false, devices: [] });
+    const { built, devices, reason } = info.cuda;
+    if (!built) expect(devices).to.deep.equal([]);
+    expect(reason).to.match(devices.length === 0 ? /^[A-Z].*\.$/ : /^$/);
   },
   memory() {
     const before = core.memory();
@@ -67,7 +70,41 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     core.setThreads(threads);
     expect(failure(() => core.setThreads(0)).code).to.equal('ERR_HARDBIT_ARGUMENT');
   },
-  tensor: () => expect(list(core.tensor('i16', [2, 2]))).to.deep.equal([0, 0, 0, 0]),
+  synchronize() {
+    core.synchronize('cpu');
+    if (withoutCuda()) expect(failure(() => core.synchronize('cuda')).code).to.equal('ERR_HARDBIT_NO_CUDA');
+  },
+  tensor() {
+    const zeros = core.tensor('i16', [2, 2]);
+    expect([list(zeros), zeros.device]).to.deep.equal([[0, 0, 0, 0], 'cpu']);
+    if (!withoutCuda()) return;
+    expect(failure(() => core.tensor('i16', [2, 2], undefined, 'cuda')).code).to.equal('ERR_HARDBIT_NO_CUDA');
+  },
+  toDevice() {
+    const x = u8([2], 7, 8);
+    const same = core.toDevice(x, 'cpu');
+    x.write(Uint8Array.of(1, 2));
+    expect(list(same)).to.deep.equal([1, 2]);
+    if (withoutCuda()) expect(failure(() => core.toDevice(x, 'cuda')).code).to.equal('ERR_HARDBIT_NO_CUDA');
+  },
+  assign() {
+    const to = u8([2], 7, 8);
+    core.assign(to, u8([2], 1, 2));
+    expect(list(to)).to.deep.equal([1, 2]);
+    expect(failure(() => core.assign(to, u8([3], 1, 2, 3))).code).to.equal('ERR_HARDBIT_SHAPE');
+  },
+  beginRecording() {
+    if (!withoutCuda()) return;
+    expect(failure(() => core.beginRecording()).code).to.equal('ERR_HARDBIT_NO_CUDA');
+  },
+  finishRecording() {
+    const { code } = failure(() => core.finishRecording());
+    expect(code).to.equal(core.info().cuda.built ? 'ERR_HARDBIT_ARGUMENT' : 'ERR_HARDBIT_NO_CUDA');
+  },
+  abandonRecording() {
+    if (core.info().cuda.built) core.abandonRecording();
+    else expect(failure(() => core.abandonRecording()).code).to.equal('ERR_HARDBIT_NO_CUDA');
+  },
   reshape: () => expect(core.reshape(f32([4], 1, 2, 3, 4), [2, 2]).shape).to.deep.equal([2, 2]),
   slice: () => expect(list(core.slice(f32([3, 1], 1, 2, 3), 1, 3))).to.deep.equal([2, 3]),
   gather: () => expect(list(core.gather(f32([3], 1, 2, 3), i32(2, 0)))).to.deep.equal([3, 1]),

@@ -7,9 +7,10 @@ import type { Norm } from './options.js';
 /**
  * Checks a batch of images before it is attacked: f32 [N, H, W, C], N ≥ 1, every pixel in [0, 1].
  *
+ * @param pixelsKnown the pixels were looked at before
  * @throws ERR_HARDBIT_DTYPE, ERR_HARDBIT_SHAPE, ERR_HARDBIT_PIXELS
  */
-export function requireImages(images: Tensor, inputShape: readonly number[]): void {
+export function requireImages(images: Tensor, inputShape: readonly number[], pixelsKnown = false): void {
   if (images.dtype !== 'f32') {
     throw new HardbitError(
       'ERR_HARDBIT_DTYPE',
@@ -24,7 +25,7 @@ export function requireImages(images: Tensor, inputShape: readonly number[]): vo
       `The images have shape [${images.shape.join(', ')}]; expected [N, ${inputShape.join(', ')}] with N ≥ 1.`,
     );
   }
-  const invalid = countInvalidPixels(images);
+  const invalid = pixelsKnown ? 0 : countInvalidPixels(images);
   if (invalid > 0) {
     throw new HardbitError(
       'ERR_HARDBIT_PIXELS',

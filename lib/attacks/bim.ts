@@ -61,6 +61,6 @@ export function bim(
     images,
     labels,
     { epsilon, norm, steps, stepSize, restarts: 1, earlyStop, targeted, start },
-    context.signal,
+    context,
   );
 }

@@ -51,6 +51,6 @@ export function fgsm(
     images,
     labels,
     { epsilon, norm, steps: 1, stepSize: epsilon, restarts: 1, earlyStop: false, targeted, start },
-    context.signal,
+    context,
   );
 }

@@ -5,7 +5,7 @@ import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Attackable } from './attackable.js';
 import { classesOf, crossEntropy } from './objective.js';
-import type { Norm } from './options.js';
+import type { AttackContext, Norm } from './options.js';
 import { replaceRows } from './rows.js';
 
 export interface AttackResult {
@@ -79,8 +79,7 @@ function join(parts: readonly Tensor[]): Tensor {
 }
 
 /** Per row whether the attack is where it wants to be: misclassified or, targeted, classified as the target. */
-function reached(logits: Tensor, labels: Tensor, targeted: boolean): boolean[] {
-  const wanted = labels.toInt32Array();
+function reached(logits: Tensor, wanted: Int32Array, targeted: boolean): boolean[] {
   return Array.from(classesOf(logits), (predicted, i) => (predicted === wanted[i]) === targeted);
 }
 
@@ -118,6 +117,8 @@ function* walk(
   /** The batch, and the example in each of its rows. */
   let batch: { x: Tensor; origin: Tensor; labels: Tensor } = { x: start, origin, labels };
   let examples = range(start.rows);
+  /** The labels, where they are asked for. */
+  let wanted = earlyStop ? labels.toInt32Array() : new Int32Array();
 
   /** Replaces the batch by the given rows of it. */
   const gather = (rows: readonly number[]): void => {
@@ -129,6 +130,7 @@ function* walk(
     };
     for (const tensor of Object.values(old)) held.free(tensor);
     examples = rows.map((row) => examples[row] as number);
+    wanted = Int32Array.from(rows, (row) => wanted[row] as number);
   };
   /** Rows of the batch that have not stopped. */
   const active = (): number[] =>
@@ -143,7 +145,7 @@ function* walk(
           (output) => crossEntropy(output, batch.labels).gradient,
         );
         if (step === 0) onFirstGradient(gradient);
-        return { gradient, arrived: earlyStop ? reached(logits, batch.labels, targeted) : [] };
+        return { gradient, arrived: earlyStop ? reached(logits, wanted, targeted) : [] };
       });
       let gradient = held.hold(seen.gradient);
       if (earlyStop) {
@@ -201,7 +203,7 @@ interface Verdict {
 function judge(attackable: Attackable, final: Tensor, labels: Tensor, targeted: boolean): Verdict[] {
   return scope(() => {
     const logits = attackable.logits(final);
-    const fooled = reached(logits, labels, targeted);
+    const fooled = reached(logits, labels.toInt32Array(), targeted);
     const losses = crossEntropy(logits, labels).losses.toFloat32Array();
     return fooled.map((each, i) => {
       const loss = losses[i] as number;
@@ -233,7 +235,7 @@ export function* iterate(
   images: Tensor,
   labels: Tensor,
   iteration: Iteration,
-  signal?: AbortSignal,
+  { signal, imagesOnly = false }: Pick<AttackContext, 'signal' | 'imagesOnly'> = {},
 ): AttackSteps {
   const { restarts, earlyStop, targeted } = iteration;
   const rows = images.rows;
@@ -242,6 +244,7 @@ export function* iterate(
   const gradientCalls = new Uint32Array(rows);
   let firstGradientZero: Uint8Array | undefined;
   const onFirstGradient = (gradient: Tensor): void => {
+    if (imagesOnly) return;
     firstGradientZero ??= scope(() =>
       Uint8Array.from(zeroRows(gradient.slice(0, rows)).read() as Uint8Array),
     );

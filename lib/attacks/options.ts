@@ -32,6 +32,11 @@ export interface AttackContext {
   /** The number of each row in the dataset where they do not follow one another; in place of `firstRow`. */
   readonly rows?: readonly number[] | undefined;
   readonly signal?: AbortSignal | undefined;
+  /**
+   * The images are known to be in [0, 1], and of the result only the images are wanted: `firstGradientZero` stays 0. Nothing
+   * has to be read back then, so that an attack without early stop and restarts does not wait for a GPU.
+   */
+  readonly imagesOnly?: boolean | undefined;
 }
 
 function invalid(message: string): HardbitError {

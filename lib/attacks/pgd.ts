@@ -82,7 +82,7 @@ export function pgd(
   context: AttackContext,
 ): AttackSteps {
   const { epsilon, norm = 'linf', steps, stepSize, restarts, earlyStop = false, targeted = false } = spec;
-  const { seed, signal } = context;
+  const { seed } = context;
   const start = (origin: Tensor, restart: number) =>
     spec.randomStart
       ? startRows(origin, context, (part, firstRow) => {
@@ -97,6 +97,6 @@ export function pgd(
     images,
     labels,
     { epsilon, norm, steps, stepSize, restarts, earlyStop, targeted, start },
-    signal,
+    context,
   );
 }

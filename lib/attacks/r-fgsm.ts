@@ -61,7 +61,7 @@ export function rFgsm(
   context: AttackContext,
 ): AttackSteps {
   const { epsilon, alpha, targeted = false } = spec;
-  const { seed, signal } = context;
+  const { seed } = context;
   const start = (origin: Tensor) =>
     startRows(origin, context, (part, firstRow) =>
       signStart(part, alpha, epsilon, { seed, stream: 0, firstRow }),
@@ -80,6 +80,6 @@ export function rFgsm(
       targeted,
       start,
     },
-    signal,
+    context,
   );
 }

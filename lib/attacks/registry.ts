@@ -78,7 +78,7 @@ function attackSteps(
   context: AttackContext,
 ): AttackSteps {
   const resolved = completeAttack(spec);
-  requireImages(images, attackable.inputShape);
+  requireImages(images, attackable.inputShape, context.imagesOnly);
   requireBall(resolved.epsilon, resolved.norm ?? 'linf', attackable.inputShape);
   requireLabels(labels, images.rows);
   requireContext(context, images.rows);
@@ -100,8 +100,8 @@ function attackSteps(
  * pixel leaves the ball max(0, fl(x − ε)) … min(1, fl(x + ε)), and ε = 0 gives the images back; in L2 no pixel leaves
  * [0, 1] and no image is farther than ε, up to `l2Tolerance`.
  *
- * @param images f32 [N, H, W, C] in [0, 1]
- * @param labels i32 [N] in [0, classes): the labels to leave or, where `spec.targeted`, the classes to reach
+ * @param images f32 [N, H, W, C] in [0, 1], on the network's device
+ * @param labels i32 [N] in [0, classes), there too: the labels to leave or, where `spec.targeted`, the classes to reach
  * @throws ERR_HARDBIT_ARGUMENT, ERR_HARDBIT_DTYPE, ERR_HARDBIT_SHAPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS for
  * bad input; ERR_HARDBIT_ABORTED
  */

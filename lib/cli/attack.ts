@@ -26,7 +26,6 @@ interface Flags extends AttackFlags {
   readonly gradient?: string;
   readonly seed: number;
   readonly out: string;
-  readonly device: string;
   readonly json?: boolean;
 }
 
@@ -68,7 +67,7 @@ export function addAttack(program: Command): void {
     const named =
       flags.gradient === undefined || flags.gradient === 'all' ? {} : parseGradientMode(flags.gradient);
     const gradient = { ...named, ...arithmetic };
-    await requireDevice(flags.device);
+    const device = await requireDevice(flags.device);
     const { loadModel } = await import('../models/registry.js');
     const { createDataset } = await import('../data/dataset.js');
     const { encodeNpy, readImages, readLabels } = await import('../data/npy.js');
@@ -76,7 +75,7 @@ export function addAttack(program: Command): void {
     const { evaluateWorstCase } = await import('../evaluation/worst-case.js');
     const { requireWritable, writeFileAtomic } = await import('../files.js');
     requireWritable(flags.out);
-    using model = loadModel(path);
+    using model = loadModel(path, { device });
     using images = readImages(flags.images, model.inputShape);
     using labels = readLabels(flags.labels, model.classes, images.rows);
     using targets =

@@ -22,7 +22,6 @@ interface Flags extends AttackFlags {
   readonly gradient?: string;
   readonly limit?: number;
   readonly seed: number;
-  readonly device: string;
   readonly json?: boolean;
 }
 
@@ -122,19 +121,21 @@ export function addEvaluate(program: Command): void {
         ? []
         : await Promise.all(epsilon.split(',').map((text) => attackFrom(attack, text, flags)));
     const arithmetic = await arithmeticFrom(flags);
-    await requireDevice(flags.device);
+    const device = await requireDevice(flags.device);
     const { loadDataset } = await import('../data/registry.js');
     const { takeFirst } = await import('../data/dataset.js');
     const { loadModel } = await import('../models/registry.js');
     const { evaluateClean } = await import('../evaluation/clean.js');
     const { evaluateWorstCase } = await import('../evaluation/worst-case.js');
-    using model = loadModel(path);
+    using model = loadModel(path, { device });
     const gradients = await gradientsFrom(flags.gradient ?? 'all', arithmetic, model);
     await interruptible('nothing was kept; repeat the command to start again.', async (signal) => {
       const { train, test } = await loadDataset(flags.dataset, { signal });
       train.dispose();
-      const data = takeFirst(test, flags.limit ?? test.size);
+      const onHost = takeFirst(test, flags.limit ?? test.size);
       test.dispose();
+      const data = onHost.to(device);
+      onHost.dispose();
       try {
         const clean = await evaluateClean(model, data, { signal });
         const worst: WorstCaseEvaluation[] = [];

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { isHardbitError } from '../errors.js';
-import type { NativeInfo } from '../tensor/runtime.js';
+import type { CudaInfo, NativeInfo } from '../tensor/runtime.js';
 import { version } from '../version.js';
 import { addJson } from './options.js';
 import { pairs, print, printJson, table } from './terminal.js';
@@ -40,6 +40,17 @@ function kernelTables({ kernels, kernelChoices }: NativeInfo): string {
   ].join('\n');
 }
 
+/** The GPUs, or why there is none. */
+function cudaText({ devices, reason }: CudaInfo): string {
+  if (devices.length === 0) return reason;
+  return devices
+    .map(
+      ({ name, computeCapability, multiprocessors, memoryBytes }) =>
+        `${name} (compute capability ${computeCapability}, ${multiprocessors} multiprocessors, ${(memoryBytes / 2 ** 30).toFixed(1)} GiB)`,
+    )
+    .join(', ');
+}
+
 export function addInfo(program: Command): void {
   addJson(
     program
@@ -70,7 +81,7 @@ export function addInfo(program: Command): void {
                 .map((kernel) => kernel.name)
                 .join(', ') || 'none',
             ],
-            ['CUDA', native.cuda.built ? native.cuda.devices.join(', ') || 'built, no device' : 'not built'],
+            ['CUDA', cudaText(native.cuda)],
           ];
     print(pairs([['hardbit', host.version], ['Node', `${host.node}, ${host.platform}`], ...core]));
     if (kernels === true && native !== null) print(`\n${kernelTables(native)}`);

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import { HardbitError, requireName } from '../errors.js';
+import type { Device } from '../tensor/tensor.js';
 
 function invalid(message: string): HardbitError {
   return new HardbitError('ERR_HARDBIT_ARGUMENT', message);
@@ -29,25 +30,27 @@ export function addJson(command: Command): Command {
   return command.option('--json', 'print one JSON document on standard output and nothing else there');
 }
 
-const devices = ['cpu', 'cuda'] as const;
+const devices: readonly Device[] = ['cpu', 'cuda'];
 
 export function addDevice(command: Command): Command {
   return command.addOption(new Option('--device <name>', 'cpu or cuda').env('HARDBIT_DEVICE').default('cpu'));
 }
 
 /**
- * Checks that the device asked for is there.
+ * The device asked for, which is there.
  *
  * @throws ERR_HARDBIT_UNKNOWN_NAME with the nearest known one; ERR_HARDBIT_NO_CUDA
  */
-export async function requireDevice(name: string): Promise<void> {
-  if (requireName('device', name, devices) === 'cpu') return;
+export async function requireDevice(name: string): Promise<Device> {
+  const device = requireName('device', name, devices);
+  if (device === 'cpu') return device;
   const { runtimeInfo } = await import('../tensor/runtime.js');
-  const { cuda } = runtimeInfo();
-  const reason = cuda.built
-    ? 'this machine shows no CUDA device'
-    : 'this build of hardbit has no CUDA support';
-  throw new HardbitError('ERR_HARDBIT_NO_CUDA', `CUDA was asked for, but ${reason}; use --device cpu.`);
+  const { devices: found, reason } = runtimeInfo().cuda;
+  if (found.length > 0) return device;
+  throw new HardbitError(
+    'ERR_HARDBIT_NO_CUDA',
+    `CUDA was asked for. ${reason.replace(/\.$/, '')}; use --device cpu.`,
+  );
 }
 
 /** The options of attacks, as commander leaves them. */
@@ -61,6 +64,7 @@ export interface AttackFlags {
   readonly earlyStop?: boolean;
   readonly gradient?: string;
   readonly gradientArithmetic?: string;
+  readonly device: string;
 }
 
 export function addAttackFlags(command: Command): Command {
@@ -83,13 +87,15 @@ export function addAttackFlags(command: Command): Command {
 }
 
 /** The arithmetic of the gradients that an attack's flags ask for; empty without the flag. */
-export async function arithmeticFrom({ gradient, gradientArithmetic }: AttackFlags) {
+export async function arithmeticFrom({ gradient, gradientArithmetic, device }: AttackFlags) {
   if (gradientArithmetic === undefined) return {};
   const { requireGradientArithmetic } = await import('../evaluation/gradient-mode.js');
   if (gradient?.includes('arithmetic=')) {
     throw invalid('The gradient mode and --gradient-arithmetic both name an arithmetic; give it once.');
   }
-  return { arithmetic: requireGradientArithmetic(gradientArithmetic) };
+  return {
+    arithmetic: requireGradientArithmetic(gradientArithmetic, requireName('device', device, devices)),
+  };
 }
 
 /** An attack from its flags; those not given take the attack's defaults. */

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import type { Device } from '../tensor/tensor.js';
 import { interruptible } from './interrupt.js';
 import { addDevice, addJson, requireDevice } from './options.js';
 import { note, print, printJson } from './terminal.js';
@@ -24,16 +25,17 @@ interface Classifier extends Disposable {
 }
 
 /** A model file, as it was trained. */
-async function trained(path: string, imagesPath: string): Promise<Classifier> {
+async function trained(path: string, imagesPath: string, device: Device): Promise<Classifier> {
   const { loadModel } = await import('../models/registry.js');
   const { readImages } = await import('../data/npy.js');
-  const model = loadModel(path);
+  const model = loadModel(path, { device });
   const images = readImages(imagesPath, model.inputShape);
   return {
     count: images.rows,
     classes: model.classes,
     async predict(begin, end) {
-      using batch = images.slice(begin, end);
+      using rows = images.slice(begin, end);
+      using batch = rows.to(device);
       using logits = model.logits(batch);
       using classes = model.predict(batch);
       return { classes: classes.toInt32Array(), logits: logits.toFloat32Array() };
@@ -46,7 +48,14 @@ async function trained(path: string, imagesPath: string): Promise<Classifier> {
 }
 
 /** A deployed network. */
-async function deployed(path: string, imagesPath: string): Promise<Classifier> {
+async function deployed(path: string, imagesPath: string, device: Device): Promise<Classifier> {
+  if (device !== 'cpu') {
+    const { HardbitError } = await import('../errors.js');
+    throw new HardbitError(
+      'ERR_HARDBIT_UNSUPPORTED',
+      `'${path}' is a deployed network, which runs on the cpu alone; use --device cpu, or its model file.`,
+    );
+  }
   const { PackedNetwork } = await import('../packed/packed.js');
   const { readByteImages } = await import('../data/npy.js');
   const network = await PackedNetwork.load(path);
@@ -85,13 +94,13 @@ export function addPredict(program: Command): void {
         ),
     ),
   ).action(async (path: string, flags: Flags) => {
-    await requireDevice(flags.device);
+    const device = await requireDevice(flags.device);
     const { encodeNpy } = await import('../data/npy.js');
     const { requireWritable, writeFileAtomic } = await import('../files.js');
     if (flags.logits !== undefined) requireWritable(flags.logits);
     const { throwIfAborted } = await import('../errors.js');
     const { setImmediate: nextTurn } = await import('node:timers/promises');
-    using classifier = await ((await isDeployed(path)) ? deployed : trained)(path, flags.images);
+    using classifier = await ((await isDeployed(path)) ? deployed : trained)(path, flags.images, device);
     const { count: n, classes } = classifier;
     const logits = new Float32Array(n * classes);
     const predictions: number[] = [];

@@ -77,16 +77,20 @@ export function addReproduce(program: Command): void {
         ),
     ),
   ).action(async (dataset: string, flags: Flags) => {
-    await requireDevice(flags.device);
+    const device = await requireDevice(flags.device);
     const { out, preset, seeds, shard } = flags;
     const seedsFlag = seeds === 1 ? '' : ` --seeds ${seeds}`;
     const shardFlag = shard === undefined ? '' : ` --shard ${shard.index}/${shard.count}`;
-    const command = `hardbit reproduce ${quoted(dataset)} --preset ${quoted(preset)} --out ${quoted(out)}${seedsFlag}${shardFlag}`;
+    const deviceFlag = device === 'cpu' ? '' : ` --device ${device}`;
+    const command = `hardbit reproduce ${quoted(dataset)} --preset ${quoted(preset)} --out ${quoted(out)}${seedsFlag}${shardFlag}${deviceFlag}`;
     const { runStudy } = await import('../study/run.js');
     const { writeReport } = await import('../report/write-report.js');
     const interrupted = `what was finished is kept; go on with \`${command} --resume\`.`;
     const results = await interruptible(interrupted, (signal) =>
-      runStudy({ dataset, preset, out, seeds, shard, resume: flags.resume, signal, onEvent: tell, command }),
+      runStudy({
+        ...{ dataset, preset, out, seeds, shard, device, resume: flags.resume },
+        ...{ signal, onEvent: tell, command },
+      }),
     );
     clearProgress();
     const report = await writeReport(out);

@@ -196,6 +196,7 @@ async function settingsOf(flags: Flags) {
     flipRatio: flags.flipRatio ?? file.flipRatio ?? false,
     gradientArithmetic: requireGradientArithmetic(
       flags.gradientArithmetic ?? file.gradientArithmetic ?? 'float',
+      flags.device === 'cuda' ? 'cuda' : 'cpu',
     ),
     adversarial,
   };
@@ -283,7 +284,7 @@ export function addTrain(program: Command): void {
     ),
   ).action(async (flags: Flags) => {
     const settings = await settingsOf(flags);
-    await requireDevice(flags.device);
+    const device = await requireDevice(flags.device);
     const { createModel, loadModel, saveModel } = await import('../models/registry.js');
     const { loadDataset, splitLast } = await import('../data/registry.js');
     const { fit } = await import('../training/fit.js');
@@ -294,9 +295,11 @@ export function addTrain(program: Command): void {
     const { out, checkpoint, validationSplit, averageDecay, flipRatio, gradientArithmetic } = settings;
     requireWritable(out);
     if (checkpoint !== undefined) requireWritable(checkpoint);
-    using model = createModel(name, { inputBits: bits, recipe, seed });
+    using model = createModel(name, { inputBits: bits, recipe, seed, device });
     using space = reserveSpace(out, MODEL_HEADER + 4 * countNumbers(model));
-    using sources = openSources(settings.adversarial?.sourceFiles ?? [], loadModel);
+    using sources = openSources(settings.adversarial?.sourceFiles ?? [], (file) =>
+      loadModel(file, { device }),
+    );
     const adversarial =
       settings.adversarial === undefined
         ? undefined
@@ -335,7 +338,7 @@ export function addTrain(program: Command): void {
         ? 'nothing was kept; with --checkpoint FILE a training can be resumed.'
         : `the training is kept in '${checkpoint}'; repeat the command with --resume to go on.`;
     const { fitted, clean, record } = await interruptible(interrupted, async (signal) => {
-      const data = await loadDataset(dataset, { signal });
+      const data = await loadDataset(dataset, { signal, device });
       let parts: { readonly train: Dataset; readonly validation?: Dataset } = { train: data.train };
       try {
         if (validationSplit !== undefined) parts = splitLast(data.train, validationSplit);

@@ -159,7 +159,8 @@ function hbitLayer(layer: DeployedLayer, state: State, bits: number): HbitLayer 
 function pixelTable(model: Model): Uint8Array {
   const pixels = Float32Array.from({ length: 256 }, (_, value) => value / 255);
   using images = Tensor.from('f32', [1, 16, 16, 1], pixels);
-  return model.codes(images);
+  using there = images.to(model.device);
+  return model.codes(there);
 }
 
 /**

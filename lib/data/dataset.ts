@@ -1,9 +1,9 @@
 import { HardbitError } from '../errors.js';
 import { native } from '../native.js';
 import { keep, scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
+import { type Device, Tensor } from '../tensor/tensor.js';
 
-/** Labelled images in memory. It owns its tensors: `dispose()` frees them. */
+/** Labelled images in the memory of one device. It owns its tensors: `dispose()` frees them. */
 export interface Dataset {
   readonly name: string;
   readonly classes: number;
@@ -15,6 +15,13 @@ export interface Dataset {
   readonly labels: Tensor;
   /** N. */
   readonly size: number;
+  /**
+   * The dataset on `device`, in tensors of its own, which share memory where they are there already; either may be disposed of
+   * first. Batches are then gathered there.
+   *
+   * @throws ERR_HARDBIT_NO_CUDA for 'cuda' where there is none; ERR_HARDBIT_MEMORY
+   */
+  to(device: Device): Dataset;
   dispose(): void;
 }
 
@@ -24,7 +31,7 @@ export interface Batch {
   readonly images: Tensor;
   /** i32 [B]. */
   readonly labels: Tensor;
-  /** i32 [B], the examples' positions in the dataset. */
+  /** i32 [B], the examples' positions in the dataset; always on the cpu. */
   readonly indices: Tensor;
 }
 
@@ -39,7 +46,8 @@ const checked = new WeakSet<Dataset>();
 /**
  * Finds out, once a dataset, whether its tensors are what `Dataset` says: for objects made without `createDataset`.
  *
- * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS where they are not
+ * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS where they are not;
+ * ERR_HARDBIT_ARGUMENT where they are on two devices
  */
 export function requireDataset(dataset: Dataset): void {
   if (checked.has(dataset)) return;
@@ -65,6 +73,12 @@ export function requireDataset(dataset: Dataset): void {
   }
   if (labels.dtype !== 'i32') {
     throw new HardbitError('ERR_HARDBIT_DTYPE', `The labels of '${name}' are ${labels.dtype}; expected i32.`);
+  }
+  if (labels.device !== images.device) {
+    throw new HardbitError(
+      'ERR_HARDBIT_ARGUMENT',
+      `The images of '${name}' are on ${images.device} and its labels on ${labels.device}; copy both to one device with to().`,
+    );
   }
   if (labels.shape.length !== 1 || labels.rows !== images.rows) {
     throw new HardbitError(
@@ -93,10 +107,17 @@ export function requireDataset(dataset: Dataset): void {
  *
  * @param images f32 in [0, 1] or u8, [N, H, W, C]
  * @param labels i32 [N] in [0, classes)
- * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS where they do not fit each other
- * or this description.
+ * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS, ERR_HARDBIT_LABELS, ERR_HARDBIT_ARGUMENT where they do not
+ * fit each other or this description.
  */
 export function createDataset(name: string, classes: number, images: Tensor, labels: Tensor): Dataset {
+  const dataset = describe(name, classes, images, labels);
+  requireDataset(dataset);
+  return dataset;
+}
+
+/** A dataset of the given tensors, unchecked. */
+function describe(name: string, classes: number, images: Tensor, labels: Tensor): Dataset {
   const [size = 1, height = 1, width = 1, channels = 1] = images.shape;
   const dataset: Dataset = {
     name,
@@ -105,31 +126,46 @@ export function createDataset(name: string, classes: number, images: Tensor, lab
     images,
     labels,
     size,
+    to: (device) => derived(dataset, (x) => x.to(device)),
     dispose() {
       images.dispose();
       labels.dispose();
     },
   };
-  requireDataset(dataset);
   return dataset;
+}
+
+/** New handles of a dataset's tensors, made by `make`, as a dataset; what was checked in the one holds in the other. */
+function derived(dataset: Dataset, make: (x: Tensor) => Tensor): Dataset {
+  const { name, classes } = dataset;
+  const { images, labels } = scope(() => ({ images: make(dataset.images), labels: make(dataset.labels) }));
+  const result = describe(name, classes, images, labels);
+  if (checked.has(dataset)) checked.add(result);
+  return result;
+}
+
+/** Training and test images on a device; frees the given ones, whatever happens. */
+export function moveSplits<T extends { readonly train: Dataset; readonly test: Dataset }>(
+  splits: T,
+  device: Device,
+): T {
+  const { train, test } = splits;
+  let moved: Dataset | undefined;
+  try {
+    moved = train.to(device);
+    return { ...splits, train: moved, test: test.to(device) };
+  } catch (error) {
+    moved?.dispose();
+    throw error;
+  } finally {
+    train.dispose();
+    test.dispose();
+  }
 }
 
 /** Rows [begin, end) as a dataset that shares memory; what was checked in the whole holds in its part. */
 function part(dataset: Dataset, begin: number, end: number): Dataset {
-  const images = dataset.images.slice(begin, end);
-  const labels = dataset.labels.slice(begin, end);
-  const rows: Dataset = {
-    ...dataset,
-    images,
-    labels,
-    size: end - begin,
-    dispose() {
-      images.dispose();
-      labels.dispose();
-    },
-  };
-  if (checked.has(dataset)) checked.add(rows);
-  return rows;
+  return derived(dataset, (x) => x.slice(begin, end));
 }
 
 /**
@@ -200,9 +236,9 @@ export function toFloatImages(images: Tensor): Tensor {
 }
 
 /**
- * The examples order[begin], …, order[end − 1].
+ * The examples order[begin], …, order[end − 1], on the dataset's device.
  *
- * @param order i32 [N], positions in the dataset, as from epochOrder()
+ * @param order i32 [N] on the cpu, positions in the dataset, as from epochOrder()
  * @throws ERR_HARDBIT_ARGUMENT where begin and end are not whole numbers, 0 ≤ begin < end ≤ N.
  */
 export function shuffledBatch(dataset: Dataset, order: Tensor, begin: number, end: number): Batch {
@@ -220,8 +256,8 @@ export function shuffledBatch(dataset: Dataset, order: Tensor, begin: number, en
 }
 
 /**
- * The order of the examples in one epoch: i32 [N], a uniform permutation by (seed, epoch), the same on every machine
- * and thread count.
+ * The order of the examples in one epoch: i32 [N] on the cpu, a uniform permutation by (seed, epoch), the same on every
+ * machine and thread count.
  *
  * @param seed integer in [0, 2^53)
  * @param epoch integer in [0, 2^28)

@@ -1,8 +1,8 @@
 import { HardbitError } from '../errors.js';
 import { native } from '../native.js';
 import { keep, scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
-import type { Batch, Dataset } from './dataset.js';
+import { type Device, Tensor } from '../tensor/tensor.js';
+import { type Batch, type Dataset, shuffledBatch } from './dataset.js';
 
 /** Batches prepared ahead: one is consumed while the next is ready and the one after it is being gathered. */
 const DEPTH = 2;
@@ -14,14 +14,16 @@ interface Prepared {
 }
 
 /**
- * The batches of an epoch in order, gathered and converted on the libuv pool while the caller computes; the values are
- * those of `shuffledBatch`. The dataset and the order must live until `close()` has resolved.
+ * The batches of an epoch in order, on a device; the values are those of `shuffledBatch`. Those of a dataset on the cpu are
+ * gathered and converted on the libuv pool while the caller computes; on a GPU gathering is work like any other, queued when
+ * a batch is asked for. The dataset and the order must live until `close()` has resolved.
  */
 export class Prefetcher {
   readonly #dataset: Dataset;
   readonly #order: Tensor;
   readonly #ranges: readonly (readonly [number, number])[];
   readonly #depth: number;
+  readonly #device: Device;
   readonly #ahead: Prepared[] = [];
   #next = 0;
   #closed = false;
@@ -30,17 +32,20 @@ export class Prefetcher {
    * @param order i32 [N], positions in the dataset, as from epochOrder()
    * @param ranges rows [begin, end) of `order`, one a batch
    * @param depth batches prepared ahead, at least 1
+   * @param device where the batches go: the dataset's own unless given
    */
   constructor(
     dataset: Dataset,
     order: Tensor,
     ranges: readonly (readonly [number, number])[],
     depth: number = DEPTH,
+    device: Device = dataset.images.device,
   ) {
     this.#dataset = dataset;
     this.#order = order;
     this.#ranges = ranges;
     this.#depth = depth;
+    this.#device = device;
   }
 
   /**
@@ -52,6 +57,7 @@ export class Prefetcher {
     if (this.#closed) {
       throw new HardbitError('ERR_HARDBIT_DISPOSED', 'This Prefetcher is closed; make another one.');
     }
+    if (this.#dataset.images.device !== 'cpu') return this.#gather();
     this.#fill();
     const prepared = this.#ahead.shift();
     if (prepared === undefined) return null;
@@ -73,6 +79,19 @@ export class Prefetcher {
     await Promise.all(this.#ahead.splice(0).map(discard));
   }
 
+  /** The next batch of a dataset on a GPU. */
+  #gather(): Batch | null {
+    const range = this.#ranges[this.#next];
+    if (range === undefined) return null;
+    this.#next += 1;
+    const batch = scope(() => {
+      const { images, labels, indices } = shuffledBatch(this.#dataset, this.#order, ...range);
+      return { images: images.to(this.#device), labels: labels.to(this.#device), indices };
+    });
+    for (const tensor of [batch.images, batch.labels, batch.indices]) keep(tensor);
+    return batch;
+  }
+
   #fill(): void {
     while (this.#ahead.length < this.#depth && this.#next < this.#ranges.length) {
       const [begin, end] = this.#ranges[this.#next] as readonly [number, number];
@@ -80,12 +99,17 @@ export class Prefetcher {
       const { images, labels } = this.#dataset;
       const batch = scope(() => {
         const indices = this.#order.slice(begin, end);
-        return { indices, labels: new Tensor(native().gather(labels.handle, indices.handle)) };
+        const gathered = new Tensor(native().gather(labels.handle, indices.handle));
+        return { indices, labels: gathered.to(this.#device) };
       });
       keep(batch.indices);
       keep(batch.labels);
-      const gather = async () =>
-        keep(new Tensor(await native().gatherImagesAsync(images.handle, batch.indices.handle)));
+      const gather = async () => {
+        using onHost = keep(
+          new Tensor(await native().gatherImagesAsync(images.handle, batch.indices.handle)),
+        );
+        return keep(onHost.to(this.#device));
+      };
       const gathered = gather();
       // A failure is told by next(); until then, and after close(), nobody waits for this promise.
       gathered.catch(() => undefined);

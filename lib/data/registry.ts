@@ -1,6 +1,7 @@
 import { requireName, throwIfAborted } from '../errors.js';
+import type { Device } from '../tensor/tensor.js';
 import { cacheFolder, type DatasetSource, locate, readVerified } from './cache.js';
-import type { Dataset } from './dataset.js';
+import { type Dataset, moveSplits } from './dataset.js';
 import { decodeFashionMnist, fashionClasses, fashionMnist } from './fashion-mnist.js';
 import { type DownloadProgress, fetchDataset } from './fetch.js';
 import { IDX_PREFIX, loadIdxFolder } from './idx-folder.js';
@@ -52,6 +53,8 @@ export interface LoadOptions {
    * `idx:FOLDER`, which names its own.
    */
   readonly root?: string | undefined;
+  /** Where the images and labels go; 'cpu' unless given. */
+  readonly device?: Device | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Called while the dataset is downloaded, if it has to be. */
   readonly onProgress?: ((progress: DownloadProgress) => void) | undefined;
@@ -64,9 +67,14 @@ export interface LoadOptions {
  *
  * @throws ERR_HARDBIT_UNKNOWN_NAME; ERR_HARDBIT_READ where `root` lacks a file; ERR_HARDBIT_DOWNLOAD;
  * ERR_HARDBIT_CHECKSUM or ERR_HARDBIT_FORMAT where a file is not the published one; ERR_HARDBIT_WRITE where the cache
- * cannot be written; ERR_HARDBIT_ABORTED.
+ * cannot be written; ERR_HARDBIT_NO_CUDA for the device 'cuda' where there is none; ERR_HARDBIT_ABORTED.
  */
 export async function loadDataset(name: string, options: LoadOptions = {}): Promise<DatasetSplits> {
+  const splits = await loadOnHost(name, options);
+  return options.device === undefined ? splits : moveSplits(splits, options.device);
+}
+
+async function loadOnHost(name: string, options: LoadOptions): Promise<DatasetSplits> {
   throwIfAborted(options.signal);
   if (name.startsWith(IDX_PREFIX)) return loadIdxFolder(name, options.signal);
   const { source, decode } = datasets[requireName('dataset', name, datasetNames)];

@@ -14,6 +14,7 @@ import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import {
   agreement,
+  deviceOf,
   type EvaluatedModel,
   type EvaluationBatch,
   type EvaluationOptions,
@@ -69,7 +70,7 @@ export interface WhiteBoxEvaluation extends AttackEvaluation {
   readonly labels: 'given' | 'predicted';
   /** Targeted attacks: the fraction of images classified as their target; else null. */
   readonly targetSuccess: number | null;
-  /** The attacked images, f32 [N, H, W, C], where they were asked for; the caller disposes of them. */
+  /** The attacked images, f32 [N, H, W, C] on the network's device, where they were asked for; the caller disposes of them. */
   readonly adversarial?: Tensor;
 }
 
@@ -240,7 +241,8 @@ export async function evaluateAttack(
   try {
     await forEachBatchAsync(model, data, options, async (batch, onFraction) => {
       const { images, begin, end } = batch;
-      const target = targets === undefined ? undefined : keep(targets.slice(begin, end));
+      const target =
+        targets === undefined ? undefined : keep(scope(() => targets.slice(begin, end).to(deviceOf(model))));
       const guessed = whose === 'predicted' ? keep(model.predict(images)) : undefined;
       const numbers = rows === undefined ? { firstRow: begin } : { rows: rows.slice(begin, end) };
       const context = { seed, signal, ...numbers };

@@ -5,13 +5,24 @@ import { type Dataset, toFloatImages } from '../data/dataset.js';
 import { HardbitError, throwIfAborted } from '../errors.js';
 import type { Model } from '../models/registry.js';
 import { keep, scope } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Device, Tensor } from '../tensor/tensor.js';
 
-/** What an evaluation asks of a network. */
+/** What an evaluation asks of a network; it computes on the cpu unless it says where. */
 export type EvaluatedModel = Pick<
   Model,
   'inputShape' | 'classes' | 'inputBits' | 'activationGradients' | 'logits' | 'predict' | 'attackable'
->;
+> &
+  Placed;
+
+/** What computes on a device: the cpu unless it says where. */
+interface Placed {
+  readonly device?: Device;
+}
+
+/** Where a network computes. */
+export function deviceOf({ device = 'cpu' }: Placed): Device {
+  return device;
+}
 
 export interface EvaluationOptions {
   /** Images at a time, 500 by default; it changes no random draw but the rounding of int8 gradients. */
@@ -30,6 +41,7 @@ export interface EvaluationProgress {
   readonly fraction: number;
 }
 
+/** Tensors of a batch are on the device of the network. */
 export interface EvaluationBatch {
   /** f32 [B, H, W, C] */
   readonly images: Tensor;
@@ -47,7 +59,7 @@ export interface EvaluationBatch {
  * @throws as `forEachBatchAsync`
  */
 export function forEachBatch(
-  model: Pick<Model, 'inputShape'>,
+  model: Pick<EvaluatedModel, 'inputShape' | 'device'>,
   data: Dataset,
   options: EvaluationOptions,
   body: (batch: EvaluationBatch) => void,
@@ -64,7 +76,7 @@ export function forEachBatch(
  * ERR_HARDBIT_LABELS for data that do not suit the model; ERR_HARDBIT_ABORTED
  */
 export async function forEachBatchAsync(
-  model: Pick<Model, 'inputShape'>,
+  model: Pick<EvaluatedModel, 'inputShape' | 'device'>,
   data: Dataset,
   options: EvaluationOptions,
   body: (batch: EvaluationBatch, onFraction: (ofBatch: number) => void) => Promise<void>,
@@ -79,11 +91,12 @@ export async function forEachBatchAsync(
   }
   const batchSize = requireInteger('batchSize', options.batchSize ?? 500, 1, 2 ** 31 - 1);
   requireLabels(data.labels, total);
+  const device = deviceOf(model);
   for (let begin = 0; begin < total; begin += batchSize) {
     throwIfAborted(signal);
     const end = Math.min(total, begin + batchSize);
-    const images = keep(scope(() => toFloatImages(data.images.slice(begin, end))));
-    const labels = keep(data.labels.slice(begin, end));
+    const images = keep(scope(() => toFloatImages(data.images.slice(begin, end).to(device))));
+    const labels = keep(scope(() => data.labels.slice(begin, end).to(device)));
     try {
       requireImages(images, model.inputShape);
       await body({ images, labels, begin, end }, (ofBatch) =>

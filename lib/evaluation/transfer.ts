@@ -10,6 +10,7 @@ import {
   type WhiteBoxEvaluation,
 } from './attack.js';
 import {
+  deviceOf,
   type EvaluatedModel,
   type EvaluationOptions,
   type EvaluationProgress,
@@ -42,7 +43,7 @@ export interface TransferEvaluation extends AttackEvaluation {
  * Black-box transfer: how `target` fares on images that were attacked with the gradients of another network.
  *
  * @param data the clean images, in the order in which they were attacked
- * @param adversarial f32 [N, H, W, C], as `evaluateAttack` keeps them; left to the caller
+ * @param adversarial f32 [N, H, W, C] on any device, as `evaluateAttack` keeps them; left to the caller
  * @throws as `forEachBatch`; ERR_HARDBIT_SHAPE where the attacked images are not as many as the clean ones or of
  * another shape; ERR_HARDBIT_PIXELS where they leave the ball
  */
@@ -64,7 +65,7 @@ export async function evaluateTransfer(
   const attack = completeAttack(info.attack);
   const tally = new AttackTally(target, data.size, attack, options.cleanCorrect);
   await forEachBatch(target, data, options, (batch) => {
-    tally.add(batch, adversarial.slice(batch.begin, batch.end));
+    tally.add(batch, adversarial.slice(batch.begin, batch.end).to(deviceOf(target)));
   });
   const provenance = {
     attack,

@@ -1,5 +1,6 @@
 import { HardbitError, requireName } from '../errors.js';
 import { Model, type ModelSpec } from '../nn/model.js';
+import type { Device } from '../tensor/tensor.js';
 import type { Architecture } from './architecture.js';
 import { lenet5 } from './lenet5.js';
 import { mnistCnn } from './mnist-cnn.js';
@@ -34,8 +35,10 @@ export interface ArchitectureOptions {
 }
 
 export interface ModelOptions extends ArchitectureOptions {
-  /** Fixes the initial weights; integer in [0, 2^53). */
+  /** Fixes the initial weights, whatever the device; integer in [0, 2^53). */
   readonly seed: number;
+  /** Where the network computes; 'cpu' unless given. */
+  readonly device?: Device | undefined;
 }
 
 /**
@@ -66,7 +69,8 @@ export function describeModel(name: string, options: ArchitectureOptions): Model
 /**
  * A freshly initialized network.
  *
- * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown model or recipe; ERR_HARDBIT_ARGUMENT for bits or a seed out of range.
+ * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown model or recipe; ERR_HARDBIT_ARGUMENT for bits or a seed out of range;
+ * ERR_HARDBIT_NO_CUDA for 'cuda' where there is none.
  */
 export function createModel(name: string, options: ModelOptions): Model {
   const spec = describeModel(name, options);
@@ -76,5 +80,5 @@ export function createModel(name: string, options: ModelOptions): Model {
       `The seed is ${options.seed}; expected a whole number from 0 to 2^53 − 1.`,
     );
   }
-  return new Model(spec, options.seed);
+  return new Model(spec, options.seed, options.device);
 }

@@ -8,7 +8,7 @@ import {
 } from '../ops/batch-norm.js';
 import type { Tape, Variable } from '../ops/tape.js';
 import { keep } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Device, Tensor } from '../tensor/tensor.js';
 import {
   type Activation,
   type ForwardContext,
@@ -29,11 +29,15 @@ export class BatchNorm implements Layer {
   readonly #runningMean: Tensor;
   readonly #runningVariance: Tensor;
 
-  constructor(readonly spec: SpecOf<'batch-norm'>) {
-    this.#gamma = plainParameter(`${spec.name}.gamma`, filled(spec.features, 1));
-    this.#beta = plainParameter(`${spec.name}.beta`, filled(spec.features, 0));
-    this.#runningMean = keep(filled(spec.features, 0));
-    this.#runningVariance = keep(filled(spec.features, 1));
+  constructor(
+    readonly spec: SpecOf<'batch-norm'>,
+    device: Device,
+  ) {
+    const { name, features } = spec;
+    this.#gamma = plainParameter(`${name}.gamma`, filled(features, 1, device));
+    this.#beta = plainParameter(`${name}.beta`, filled(features, 0, device));
+    this.#runningMean = keep(filled(features, 0, device));
+    this.#runningVariance = keep(filled(features, 1, device));
     this.parameters = [this.#gamma, this.#beta];
     this.buffers = [
       { name: `${spec.name}.runningMean`, value: this.#runningMean },

@@ -7,6 +7,7 @@ import { averagePool2d, maxPool2d, type Pool2dGeometry } from '../ops/pool.js';
 import { reshapeSigns, type SignGradient } from '../ops/sign.js';
 import type { Tape, Variable } from '../ops/tape.js';
 import { scope } from '../tensor/scope.js';
+import type { Device } from '../tensor/tensor.js';
 import { BatchNorm } from './batch-norm.js';
 import {
   type Activation,
@@ -160,9 +161,10 @@ class Residual implements Layer {
     readonly spec: SpecOf<'residual'>,
     seed: number,
     index: number,
+    device: Device,
   ) {
-    this.#body = createLayers(spec.body, seed, index + 1);
-    this.#shortcut = createLayers(spec.shortcut, seed, index + 1 + countLayers(spec.body));
+    this.#body = createLayers(spec.body, seed, device, index + 1);
+    this.#shortcut = createLayers(spec.shortcut, seed, device, index + 1 + countLayers(spec.body));
   }
 
   get #layers(): readonly Layer[] {
@@ -241,31 +243,36 @@ export function forwardLayers(
 }
 
 /**
- * The layers that valid descriptions (see `layerShapes`) stand for, with freshly initialized parameters.
+ * The layers that valid descriptions (see `layerShapes`) stand for, with freshly initialized parameters on `device`.
  *
  * @param first index of the first in the network, counted depth-first: body, then shortcut; with the seed a layer's index
  * fixes its initial weights and its dropout
  */
-export function createLayers(specs: readonly LayerSpec[], seed: number, first = 0): readonly Layer[] {
-  return specs.map((spec, i) => createLayer(spec, seed, first + countLayers(specs.slice(0, i))));
+export function createLayers(
+  specs: readonly LayerSpec[],
+  seed: number,
+  device: Device = 'cpu',
+  first = 0,
+): readonly Layer[] {
+  return specs.map((spec, i) => createLayer(spec, seed, first + countLayers(specs.slice(0, i)), device));
 }
 
-function createLayer(spec: LayerSpec, seed: number, index: number): Layer {
+function createLayer(spec: LayerSpec, seed: number, index: number, device: Device): Layer {
   switch (spec.type) {
     case 'discretizer':
       return new Discretizer(spec);
     case 'flatten':
       return new Flatten(spec);
     case 'dense':
-      return new Dense(spec, seed, index);
+      return new Dense(spec, seed, index, device);
     case 'conv2d':
-      return new Conv2d(spec, seed, index);
+      return new Conv2d(spec, seed, index, device);
     case 'max-pool':
       return new MaxPool(spec);
     case 'average-pool':
       return new RealFunction(spec, (tape, x) => averagePool2d(tape, x, windowOf(spec)));
     case 'batch-norm':
-      return new BatchNorm(spec);
+      return new BatchNorm(spec, device);
     case 'relu':
       return new RealFunction(spec, relu);
     case 'hardtanh':
@@ -275,6 +282,6 @@ function createLayer(spec: LayerSpec, seed: number, index: number): Layer {
     case 'quantize':
       return new Quantize(spec);
     case 'residual':
-      return new Residual(spec, seed, index);
+      return new Residual(spec, seed, index, device);
   }
 }

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { HardbitError, isHardbitError } from '../errors.js';
 import { readFile, writeFileAtomic } from '../files.js';
 import { decodeSafetensors, encodeSafetensors, type SafetensorsEntry } from '../tensor/safetensors.js';
+import type { Device } from '../tensor/tensor.js';
 import { version } from '../version.js';
 import type { LayerSpec, ModelSpec } from './layer.js';
 import { Model } from './model.js';
@@ -202,12 +203,14 @@ function checkLayers(spec: ModelSpec, tensors: ReadonlyMap<string, SafetensorsEn
 }
 
 /**
- * Reads a network written by `saveModel`. Weights of ±1 become latent weights of ±1.
+ * Reads a network written by `saveModel`, from whatever device, to one: the cpu unless said. Weights of ±1 become latent
+ * weights of ±1.
  *
  * @throws ERR_HARDBIT_READ where the file cannot be read; ERR_HARDBIT_FORMAT where it is truncated, malformed or
- * inconsistent; ERR_HARDBIT_UNSUPPORTED where it was written by a newer format.
+ * inconsistent; ERR_HARDBIT_UNSUPPORTED where it was written by a newer format; ERR_HARDBIT_NO_CUDA for 'cuda' where there is
+ * none.
  */
-export function loadModel(path: string): Model {
+export function loadModel(path: string, { device }: { readonly device?: Device | undefined } = {}): Model {
   const { tensors, metadata } = decodeSafetensors(readFile(path), path);
   const {
     format: _format,
@@ -217,7 +220,7 @@ export function loadModel(path: string): Model {
     ...spec
   } = parseHeader(metadata['hardbit'], path);
   checkLayers(spec, tensors, path);
-  const model = new Model(spec, seed);
+  const model = new Model(spec, seed, device);
   try {
     const binary = new Set(
       model.parameters.filter((parameter) => parameter.binary).map((parameter) => parameter.name),

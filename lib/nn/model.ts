@@ -6,7 +6,7 @@ import { type GradientArithmetic, requireGradientArithmetic } from '../ops/gradi
 import type { SignGradient } from '../ops/sign.js';
 import { Tape, type Variable, variable } from '../ops/tape.js';
 import { scope } from '../tensor/scope.js';
-import type { Tensor } from '../tensor/tensor.js';
+import type { Device, Tensor } from '../tensor/tensor.js';
 import { deploymentOf } from './deployment.js';
 import {
   type Activation,
@@ -23,6 +23,7 @@ import { createLayers, forwardLayers } from './layers.js';
 import { requireActivationQuantizer } from './quantizers.js';
 import { layerShapes } from './shapes.js';
 
+export { argmax } from '../ops/cross-entropy.js';
 export {
   type GradientArithmetic,
   gradientArithmetics,
@@ -62,7 +63,7 @@ function quantizersOf(specs: readonly LayerSpec[]): readonly string[] {
 
 /**
  * A network: layers in sequence, the first of which discretizes pixels in [0, 1]. It owns its parameters until
- * `dispose()`. Images are f32 [N, H, W, C].
+ * `dispose()`. Images are f32 [N, H, W, C], on the device of the network.
  */
 export class Model {
   readonly layers: readonly Layer[];
@@ -70,15 +71,17 @@ export class Model {
   readonly #ordered: boolean;
 
   /**
-   * @param seed fixes the initial weights; integer in [0, 2^53)
-   * @throws as `layerShapes` where the layers do not fit together
+   * @param seed fixes the initial weights, whatever the device; integer in [0, 2^53)
+   * @param device where its parameters are, and where it computes
+   * @throws as `layerShapes` where the layers do not fit together; ERR_HARDBIT_NO_CUDA for 'cuda' where there is none
    */
   constructor(
     readonly spec: ModelSpec,
     readonly seed: number,
+    readonly device: Device = 'cpu',
   ) {
     layerShapes(spec);
-    this.layers = createLayers(spec.layers, seed);
+    this.layers = createLayers(spec.layers, seed, device);
     this.#ordered = deploymentOf(spec).layers?.some(({ binary }) => !binary) ?? false;
   }
 
@@ -134,7 +137,7 @@ export class Model {
   /**
    * Records a forward pass; `images` f32 [N, H, W, C] → logits f32 [N, classes].
    *
-   * @throws ERR_HARDBIT_SHAPE for images of another shape.
+   * @throws ERR_HARDBIT_SHAPE for images of another shape; ERR_HARDBIT_ARGUMENT for images on another device.
    */
   forward(tape: Tape, images: Variable, context: ForwardContext): Variable {
     const expected = this.inputShape;
@@ -143,6 +146,12 @@ export class Model {
       throw new HardbitError(
         'ERR_HARDBIT_SHAPE',
         `Images have shape [${images.value.shape.join(', ')}]; model '${this.spec.model}' expects [N, ${expected.join(', ')}].`,
+      );
+    }
+    if (images.value.device !== this.device) {
+      throw new HardbitError(
+        'ERR_HARDBIT_ARGUMENT',
+        `The images are on ${images.value.device} and model '${this.spec.model}' on ${this.device}; copy them there with images.to('${this.device}').`,
       );
     }
     const input: Activation = { kind: 'real', variable: images };
@@ -219,7 +228,7 @@ export class Model {
    * The network in evaluation mode as an attack sees it, differentiated by `mode`. Stochastic rounding (`arithmetic: 'int8'`)
    * draws anew at each gradient, by how many this object has taken: equal sequences of calls give equal gradients.
    *
-   * @throws ERR_HARDBIT_UNSUPPORTED for a surrogate that not all its quantized activations have, or an arithmetic that this CPU
+   * @throws ERR_HARDBIT_UNSUPPORTED for a surrogate that not all its quantized activations have, or an arithmetic that its device
    * lacks.
    */
   attackable(mode: Partial<GradientMode> = {}): ModelAttackable {
@@ -232,7 +241,7 @@ export class Model {
         `Not all activation quantizers of model '${this.spec.model}' have a '${sign}' gradient; choose one of ${[...possible, 'exact'].join(', ')}.`,
       );
     }
-    requireGradientArithmetic(gradientMode.arithmetic);
+    requireGradientArithmetic(gradientMode.arithmetic, this.device);
     let taken = 0;
     return {
       inputShape: this.inputShape,
@@ -307,6 +316,25 @@ export class Model {
       result.set(name, { shape: tensor.shape, values: tensor.toFloat32Array() });
     }
     return result;
+  }
+
+  /**
+   * A copy of this network on `device`, with the same parameters and buffers; the caller owns both.
+   *
+   * @throws ERR_HARDBIT_NO_CUDA for 'cuda' where there is none; ERR_HARDBIT_MEMORY
+   */
+  to(device: Device): Model {
+    const copy = new Model(this.spec, this.seed, device);
+    try {
+      const targets = copy.#named();
+      for (const [name, tensor] of this.#named()) {
+        scope(() => (targets.get(name) as Tensor).assign(tensor.to(device)));
+      }
+      return copy;
+    } catch (error) {
+      copy.dispose();
+      throw error;
+    }
   }
 
   /** To be called after parameters were changed in place. */

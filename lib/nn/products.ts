@@ -3,6 +3,7 @@ import { binaryConv2d, conv2d } from '../ops/conv2d.js';
 import { binaryDense, dense, type SummationOrder } from '../ops/dense.js';
 import { productScale, type QuantizedWeights, scaleProduct } from '../ops/quantized-weights.js';
 import type { Tape, Variable } from '../ops/tape.js';
+import type { Device } from '../tensor/tensor.js';
 import {
   type Activation,
   type ForwardContext,
@@ -42,9 +43,10 @@ abstract class Product implements Layer {
     shape: readonly number[],
     seed: number,
     readonly index: number,
+    device: Device,
   ) {
-    this.weight = new Weight(`${spec.name}.weight`, shape, spec.weightQuantizer, seed, index);
-    this.#bias = spec.bias ? plainParameter(`${spec.name}.bias`, filled(spec.outputs, 0)) : null;
+    this.weight = new Weight(`${spec.name}.weight`, shape, spec.weightQuantizer, seed, index, device);
+    this.#bias = spec.bias ? plainParameter(`${spec.name}.bias`, filled(spec.outputs, 0, device)) : null;
     this.parameters = this.#bias === null ? [this.weight.parameter] : [this.weight.parameter, this.#bias];
   }
 
@@ -74,8 +76,8 @@ abstract class Product implements Layer {
  * to the next layer where it is one number; any other combination computes in f32.
  */
 export class Dense extends Product {
-  constructor(spec: SpecOf<'dense'>, seed: number, index: number) {
-    super(spec, [spec.outputs, spec.inputs], seed, index);
+  constructor(spec: SpecOf<'dense'>, seed: number, index: number, device: Device) {
+    super(spec, [spec.outputs, spec.inputs], seed, index, device);
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
@@ -98,8 +100,8 @@ export class Dense extends Product {
 export class Conv2d extends Product {
   readonly #geometry: SpecOf<'conv2d'>;
 
-  constructor(spec: SpecOf<'conv2d'>, seed: number, index: number) {
-    super(spec, [spec.outputs, ...spec.kernel, spec.inputs / spec.groups], seed, index);
+  constructor(spec: SpecOf<'conv2d'>, seed: number, index: number, device: Device) {
+    super(spec, [spec.outputs, ...spec.kernel, spec.inputs / spec.groups], seed, index, device);
     this.#geometry = spec;
   }
 

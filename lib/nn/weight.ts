@@ -8,7 +8,7 @@ import {
 import { randomUniform } from '../ops/random.js';
 import { type Tape, type Variable, variable } from '../ops/tape.js';
 import { keep, scope } from '../tensor/scope.js';
-import { Tensor } from '../tensor/tensor.js';
+import { type Device, Tensor } from '../tensor/tensor.js';
 import type { ForwardContext, Parameter } from './layer.js';
 import { requireWeightQuantizer, type WeightQuantizer } from './quantizers.js';
 
@@ -26,8 +26,8 @@ export function plainParameter(name: string, value: Tensor, decay = false): Para
 }
 
 /** f32 [count] of one value. */
-export function filled(count: number, value: number): Tensor {
-  return Tensor.from('f32', [count], new Float32Array(count).fill(value));
+export function filled(count: number, value: number, device: Device): Tensor {
+  return Tensor.from('f32', [count], new Float32Array(count).fill(value), device);
 }
 
 /**
@@ -35,7 +35,7 @@ export function filled(count: number, value: number): Tensor {
  * until `invalidate()`.
  *
  * Initial values: f32 uniform ±1/√fan-in, as PyTorch's Linear and Conv2d; latent weights of a quantizer uniform
- * ±√(6/(fan-in + fan-out)) (Glorot), as Hubara et al. 2016.
+ * ±√(6/(fan-in + fan-out)) (Glorot), as Hubara et al. 2016. They are drawn on the cpu, the same for every device.
  */
 export class Weight {
   readonly parameter: Parameter;
@@ -56,6 +56,7 @@ export class Weight {
     quantizer: string | null,
     seed: number,
     stream: number,
+    device: Device,
   ) {
     this.#shape = shape;
     this.quantizer = quantizer === null ? null : requireWeightQuantizer(quantizer);
@@ -64,9 +65,10 @@ export class Weight {
     // Rows and columns of the kernel, all but the last of `rest`.
     const fanOut = outputs * rest.slice(0, -1).reduce((product, size) => product * size, 1);
     const bound = this.quantizer === null ? 1 / Math.sqrt(fanIn) : Math.sqrt(6 / (fanIn + fanOut));
+    const initial = () => randomUniform(shape, -bound, bound, seed, INITIALIZATION_STREAM + stream);
     this.parameter = {
       name,
-      variable: variable(keep(randomUniform(shape, -bound, bound, seed, INITIALIZATION_STREAM + stream))),
+      variable: variable(keep(scope(() => initial().to(device)))),
       clip: this.quantizer?.clip ?? 0,
       quantizer,
       binary: quantizer === 'ste-sign',

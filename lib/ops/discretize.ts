@@ -17,7 +17,7 @@ export type DiscretizerGradient = (typeof discretizerGradients)[number];
  */
 export function discretize(tape: Tape, x: Variable, bits: number, gradient: DiscretizerGradient): Variable {
   const codes = new Tensor(native().discretize(x.value.handle, bits));
-  return tape.record([x], codes, [], (dy) => [gradient === 'identity' ? dy : Tensor.from('f32', dy.shape)]);
+  return tape.record([x], codes, [], (dy) => [gradient === 'identity' ? dy : Tensor.zerosLike(dy)]);
 }
 
 /** u8 codes as f32 fl(code / (2^bits − 1)); the gradient passes unchanged. */

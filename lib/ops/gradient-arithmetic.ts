@@ -1,5 +1,5 @@
 import { HardbitError, requireName } from '../errors.js';
-import { type GradientArithmetic, type GradientOptions, native } from '../native.js';
+import { type Device, type GradientArithmetic, type GradientOptions, native } from '../native.js';
 
 export type { GradientArithmetic } from '../native.js';
 
@@ -11,16 +11,16 @@ export type { GradientArithmetic } from '../native.js';
 export const gradientArithmetics = ['float', 'bf16', 'int8'] as const satisfies readonly GradientArithmetic[];
 
 /**
- * The arithmetic of a name, where this CPU has it.
+ * The arithmetic of a name, where the device has it.
  *
- * @throws ERR_HARDBIT_UNKNOWN_NAME with the nearest known one; ERR_HARDBIT_UNSUPPORTED for `bf16` on a CPU without it
+ * @throws ERR_HARDBIT_UNKNOWN_NAME with the nearest known one; ERR_HARDBIT_UNSUPPORTED for `bf16` on a device without it
  */
-export function requireGradientArithmetic(name: string): GradientArithmetic {
+export function requireGradientArithmetic(name: string, device: Device = 'cpu'): GradientArithmetic {
   const arithmetic = requireName('gradient arithmetic', name, gradientArithmetics);
-  if (arithmetic === 'bf16' && !native().supportsGradientArithmetic(arithmetic)) {
+  if (arithmetic === 'bf16' && !native().supportsGradientArithmetic(arithmetic, device)) {
     throw new HardbitError(
       'ERR_HARDBIT_UNSUPPORTED',
-      `Gradients in ${arithmetic} need a CPU with AVX512-BF16 or AMX, which this one is not; choose float or int8.`,
+      `Gradients in ${arithmetic} need a GPU, or a CPU with AVX512-BF16 or AMX, which this one is not; choose float or int8.`,
     );
   }
   return arithmetic;

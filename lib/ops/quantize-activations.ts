@@ -41,7 +41,7 @@ export function quantizeUnit(tape: Tape, x: Variable, bits: number, gradient: Un
       case 'clipped':
         return [new Tensor(native().unitBackward(dy.handle, x.value.handle))];
       case 'exact':
-        return [Tensor.from('f32', dy.shape)];
+        return [Tensor.zerosLike(dy)];
     }
   });
 }

@@ -1,4 +1,5 @@
 import { native } from '../native.js';
+import { scope } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 import { unpackSigns } from './sign.js';
 import type { Tape, Variable } from './tape.js';
@@ -36,9 +37,10 @@ export function outputChannels(weights: QuantizedWeights): number {
 export function weightValues(weights: QuantizedWeights): Tensor {
   const { planes, coefficients, scale } = weights;
   if (scale === 1 && coefficients.length === 1 && coefficients[0] === 1) return unpackSigns(planes);
+  const channels = outputChannels(weights);
   const scales =
     typeof scale === 'number'
-      ? Tensor.from('f32', [outputChannels(weights)], new Float32Array(outputChannels(weights)).fill(scale))
+      ? Tensor.from('f32', [channels], new Float32Array(channels).fill(scale), planes.device)
       : scale;
   const values = new Tensor(native().planesToFloat(planes.handle, coefficients, scales.handle));
   if (typeof scale === 'number') scales.dispose();
@@ -74,12 +76,11 @@ export function productScale(inputBits: number | null, scale: number | Tensor): 
   const unit = inputBits === null ? 1 : Math.fround(1 / (2 ** inputBits - 1));
   if (typeof scale === 'number') return Math.fround(unit * scale);
   if (unit === 1) return scale;
-  const scales = scale.toFloat32Array();
-  return Tensor.from(
-    'f32',
-    scale.shape,
-    scales.map((each) => unit * each),
-  );
+  return scope(() => {
+    const units = Tensor.from('f32', [1], Float32Array.of(unit), scale.device);
+    const channels = scale.reshape([scale.rows, 1]);
+    return new Tensor(native().scaleChannels(channels.handle, units.handle)).reshape(scale.shape);
+  });
 }
 
 /** The integers […, M] of a product as f32 real values, fl(n·scale); scales a number or f32 [M]. The gradient passes unchanged. */

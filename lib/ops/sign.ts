@@ -26,7 +26,7 @@ export function surrogateGradient(dy: Tensor, x: Tensor, gradient: Exclude<SignG
     case 'swish':
       return new Tensor(native().swishSignBackward(dy.handle, x.handle, SWISH_BETA));
     case 'exact':
-      return Tensor.from('f32', dy.shape);
+      return Tensor.zerosLike(dy);
   }
 }
 

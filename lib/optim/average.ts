@@ -34,7 +34,7 @@ export class MovingAverage {
   ) {
     requireDecay(decay);
     this.#averages = new Map(
-      tensors.map(({ name, value }) => [name, keep(Tensor.from('f32', value.shape))] as const),
+      tensors.map(({ name, value }) => [name, keep(Tensor.zerosLike(value))] as const),
     );
   }
 

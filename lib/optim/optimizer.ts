@@ -140,7 +140,7 @@ export function resolveOptimizer(
 
 /** Overwrites an f32 tensor by its signs, sign(0) = +1. */
 export function takeSigns(value: Tensor): void {
-  scope(() => value.write(unpackSigns(packSigns(value)).read()));
+  scope(() => value.assign(unpackSigns(packSigns(value))));
 }
 
 /** What an optimizer needs to know of a parameter. */
@@ -194,8 +194,7 @@ export class Optimizer {
     this.#slots = new Map(
       parameters.flatMap((parameter) =>
         slotKinds(spec, parameter).map(
-          (kind) =>
-            [`${kind}.${parameter.name}`, keep(Tensor.from('f32', parameter.variable.value.shape))] as const,
+          (kind) => [`${kind}.${parameter.name}`, keep(Tensor.zerosLike(parameter.variable.value))] as const,
         ),
       ),
     );

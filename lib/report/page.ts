@@ -53,7 +53,7 @@ export function machineLine({ shards }: Results): string {
     shards.map(
       ({ machine }) =>
         `${machine.cpu}; kernels ${machine.isa}; ${machine.threads} ${machine.threads === 1 ? 'thread' : 'threads'}; ` +
-        `Node ${machine.node.replace(/^v/, '')}; ${machine.platform}`,
+        `Node ${machine.node.replace(/^v/, '')}; ${machine.platform}${machine.gpu === undefined ? '' : `; computed on ${machine.gpu}`}`,
     ),
   );
   return listing([...machines]);

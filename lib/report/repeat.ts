@@ -13,7 +13,7 @@ ${shards.map(
   ({ index, count: of, networks, cells, seconds, finishedAt, machine }) =>
     html`<tr><th scope="row">${index} of ${of}</th><td>${count(networks.finished)} of ${count(networks.planned)}</td><td>${count(
       cells.finished,
-    )} of ${count(cells.planned)}</td><td>${duration(seconds)}</td><td class="text">${finishedAt ?? 'not finished'}</td><td class="text">${machine.cpu}, ${machine.threads} threads, ${machine.isa}</td></tr>
+    )} of ${count(cells.planned)}</td><td>${duration(seconds)}</td><td class="text">${finishedAt ?? 'not finished'}</td><td class="text">${machine.cpu}, ${machine.threads} threads, ${machine.isa}${machine.gpu === undefined ? '' : `, ${machine.gpu}`}</td></tr>
 `,
 )}</tbody></table></div></figure>
 `;

@@ -3,6 +3,8 @@ import { evaluateAttack } from '../evaluation/attack.js';
 import { resolveAttack } from '../evaluation/attack-options.js';
 import { evaluateClean } from '../evaluation/clean.js';
 import { createModel } from '../models/registry.js';
+import { synchronize } from '../tensor/runtime.js';
+import type { Device } from '../tensor/tensor.js';
 import { fit } from '../training/fit.js';
 import { fitOptionsOf } from './networks.js';
 import type { AttackTask, PlannedNetwork, Step } from './plan.js';
@@ -54,10 +56,20 @@ async function secondsOf(work: () => Promise<unknown>): Promise<number> {
   return (performance.now() - started) / 1000;
 }
 
+interface MeasureOptions {
+  /** Where the study computes; 'cpu' unless given. */
+  readonly device?: Device | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** Seconds of a real training step; ensemble training is measured with an untrained source. */
-async function measureStep(network: PlannedNetwork, train: Dataset, signal?: AbortSignal): Promise<number> {
-  const model = createModel(network.model, network);
-  const source = createModel(network.model, { ...network, seed: network.seed + 1 });
+async function measureStep(
+  network: PlannedNetwork,
+  train: Dataset,
+  { device = 'cpu', signal }: MeasureOptions,
+): Promise<number> {
+  const model = createModel(network.model, { ...network, device });
+  const source = createModel(network.model, { ...network, seed: network.seed + 1, device });
   const rows = Math.min(train.size, network.fit.batchSize * (WARM_UP_STEPS + MEASURED_STEPS));
   const part = takeFirst(train, rows);
   try {
@@ -66,7 +78,11 @@ async function measureStep(network: PlannedNetwork, train: Dataset, signal?: Abo
       ...fitOptionsOf(network, [{ name: 'source', model: source }]),
       epochs: 1,
       signal,
-      onProgress: () => ends.push(performance.now()),
+      onProgress: () => {
+        // A GPU is only then done with the step.
+        synchronize(device);
+        ends.push(performance.now());
+      },
     });
     const spent = ends.slice(1).map((end, i) => (end - (ends[i] as number)) / 1000);
     return median(spent.slice(Math.min(WARM_UP_STEPS, spent.length - 1)));
@@ -81,9 +97,9 @@ async function measureStep(network: PlannedNetwork, train: Dataset, signal?: Abo
 async function measureAttack(
   network: PlannedNetwork,
   test: Dataset,
-  signal?: AbortSignal,
+  { device, signal }: MeasureOptions,
 ): Promise<{ readonly prediction: number; readonly gradient: number }> {
-  const model = createModel(network.model, network);
+  const model = createModel(network.model, { ...network, device });
   try {
     await evaluateClean(model, test, { signal });
     const predicted = await secondsOf(() => evaluateClean(model, test, { signal }));
@@ -107,7 +123,7 @@ async function measureAttack(
 export async function measureCosts(
   networks: { readonly trained: readonly PlannedNetwork[]; readonly attacked: readonly PlannedNetwork[] },
   data: { readonly train: Dataset; readonly test: Dataset },
-  signal?: AbortSignal,
+  options: MeasureOptions = {},
 ): Promise<StudyCosts> {
   const step = new Map<string, number>();
   const gradient = new Map<string, number>();
@@ -116,12 +132,12 @@ export async function measureCosts(
   try {
     for (const network of networks.trained) {
       const key = stepKey(network);
-      if (!step.has(key)) step.set(key, await measureStep(network, data.train, signal));
+      if (!step.has(key)) step.set(key, await measureStep(network, data.train, options));
     }
     for (const network of [...networks.trained, ...networks.attacked]) {
       const key = modelKey(network);
       if (prediction.has(key)) continue;
-      const costs = await measureAttack(network, test, signal);
+      const costs = await measureAttack(network, test, options);
       prediction.set(key, costs.prediction);
       gradient.set(key, costs.gradient);
     }

@@ -46,8 +46,8 @@ export function takeExample(
     const index = chooseExample(labels, evaluation.cleanCorrect, evaluation.adversarialCorrect, wantedClass);
     const begin = index - (index % BATCH);
     const end = Math.min(data.size, begin + BATCH);
-    const cleanBatch = toFloatImages(data.images.slice(begin, end));
-    const adversarialBatch = adversarial.slice(begin, end);
+    const cleanBatch = toFloatImages(data.images.slice(begin, end).to(model.device));
+    const adversarialBatch = adversarial.slice(begin, end).to(model.device);
     const row = index - begin;
     const clean = cleanBatch.slice(row, row + 1);
     const attacked = adversarialBatch.slice(row, row + 1);

@@ -5,6 +5,7 @@ import { isHardbitError } from '../errors.js';
 import { evaluateClean } from '../evaluation/clean.js';
 import { readFile, sha256 } from '../files.js';
 import { createModel, layerShapes, loadModel, type Model, saveModel } from '../models/registry.js';
+import type { Device } from '../tensor/tensor.js';
 import { type AdversarialOptions, type FitOptions, type FitResult, fit } from '../training/fit.js';
 import { type Bits, decodeBits, encodeBits, packBits } from './bits.js';
 import type { PlannedNetwork } from './plan.js';
@@ -50,16 +51,21 @@ export function findNetwork(
 export class OpenModels {
   readonly #models = new Map<string, Model>();
 
-  /** @param room trainable numbers that may be open at a time, beside the network asked for last */
+  /**
+   * @param device where they compute
+   * @param room trainable numbers that may be open at a time, beside the network asked for last
+   */
   constructor(
     readonly store: StudyStore,
+    readonly device: Device = 'cpu',
     readonly room = 20_000_000,
   ) {}
 
   /** The network; it stays open until at least three others were asked for. */
   get(network: PlannedNetwork): Model {
     const { id } = network;
-    const open = this.#models.get(id) ?? loadModel(this.store.path(modelPath(network)));
+    const open =
+      this.#models.get(id) ?? loadModel(this.store.path(modelPath(network)), { device: this.device });
     // The one used last stands last.
     this.#models.delete(id);
     this.#models.set(id, open);
@@ -100,10 +106,11 @@ export function fitOptionsOf(
 async function train(
   network: PlannedNetwork,
   data: Dataset,
+  device: Device | undefined,
   options: FitOptions & { readonly checkpoint: { readonly path: string; readonly everySteps: number } },
 ): Promise<{ readonly model: Model; readonly result: FitResult }> {
   const attempt = async (resume: boolean) => {
-    const model = createModel(network.model, network);
+    const model = createModel(network.model, { ...network, device });
     try {
       return { model, result: await fit(model, data, { ...options, resume }) };
     } catch (error) {
@@ -132,12 +139,13 @@ export async function trainNetwork(
   options: {
     /** The static networks of ensemble training, by id; they stay the caller's. */
     readonly sources: NonNullable<AdversarialOptions['sources']>;
+    readonly device?: Device | undefined;
     readonly signal?: AbortSignal | undefined;
     readonly onFraction: (fraction: number) => void;
   },
 ): Promise<TrainedNetwork> {
   const checkpoint = checkpointPath(network);
-  const { model, result } = await train(network, data.train, {
+  const { model, result } = await train(network, data.train, options.device, {
     ...fitOptionsOf(network, options.sources),
     signal: options.signal,
     checkpoint: { path: store.path(checkpoint), everySteps: CHECKPOINT_STEPS },

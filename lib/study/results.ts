@@ -215,6 +215,10 @@ export const machineSchema = z.strictObject({
   threads: z.number().int(),
   node: z.string(),
   platform: z.string(),
+  /** What computed; cpu where it is not given. */
+  device: z.enum(['cpu', 'cuda']).optional(),
+  /** The name of the GPU, where it was one. */
+  gpu: z.string().optional(),
 });
 
 export const datasetSchema = z.strictObject({

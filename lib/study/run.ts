@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { type Dataset, takeFirst } from '../data/dataset.js';
+import { type Dataset, moveSplits, takeFirst } from '../data/dataset.js';
 import { loadDataset } from '../data/registry.js';
 import { throwIfAborted } from '../errors.js';
 import {
@@ -8,7 +8,8 @@ import {
   recordGradientMode,
 } from '../evaluation/gradient-mode.js';
 import { createModel } from '../models/registry.js';
-import { runtimeInfo } from '../tensor/runtime.js';
+import { gpuName, runtimeInfo } from '../tensor/runtime.js';
+import type { Device } from '../tensor/tensor.js';
 import { assemble, imagesOf, type Kept, readKept, writeResults } from './assemble.js';
 import { measureCosts, stepSeconds } from './estimate.js';
 import { OpenModels, type TrainedNetwork, trainNetwork } from './networks.js';
@@ -33,6 +34,8 @@ export interface StudyOptions {
   readonly shard?: Shard | undefined;
   /** Go on with the study that the folder holds; without one, start it. */
   readonly resume?: boolean | undefined;
+  /** Where everything is computed; 'cpu' unless given. */
+  readonly device?: Device | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onEvent?: ((event: StudyEvent) => void) | undefined;
   /** The command that repeats the study, for the report. */
@@ -102,7 +105,7 @@ export function planPreset(preset: Preset, seeds: number): StudyPlan {
   });
 }
 
-function environmentOf(data: StudyData, dataset: string, command: string): Environment {
+function environmentOf(data: StudyData, dataset: string, command: string, device: Device): Environment {
   const info = runtimeInfo();
   return {
     command,
@@ -119,6 +122,8 @@ function environmentOf(data: StudyData, dataset: string, command: string): Envir
       threads: info.threads,
       node: process.version,
       platform: `${process.platform}-${process.arch}`,
+      // Left out for the cpu, as in results from before there was a choice.
+      ...(device === 'cpu' ? {} : { device, gpu: gpuName() }),
     },
   };
 }
@@ -128,12 +133,14 @@ async function runPlan(
   store: StudyStore,
   whole: StudyPlan,
   plan: StudyPlan,
-  data: StudyData,
+  host: StudyData,
   options: Omit<StudyOptions, 'dataset' | 'preset'>,
 ): Promise<Results> {
-  const environment = environmentOf(data, plan.preset.dataset, options.command);
+  const { device = 'cpu' } = options;
+  const environment = environmentOf(host, plan.preset.dataset, options.command, device);
   store.write('environment.json', environmentSchema, environment);
-  const models = new OpenModels(store);
+  const data = moveSplits(host, device);
+  const models = new OpenModels(store, device);
   const attacked = new Map<number, Dataset>();
   const imagesFor = (task: AttackTask): Dataset => {
     const size = imagesOf(task, data.test.size);
@@ -171,7 +178,7 @@ class Work {
     readonly store: StudyStore,
     readonly plan: StudyPlan,
     readonly data: StudyData,
-    readonly options: Pick<StudyOptions, 'signal' | 'onEvent'>,
+    readonly options: Pick<StudyOptions, 'device' | 'signal' | 'onEvent'>,
     readonly kept: Kept,
     left: readonly Step[],
     readonly secondsOf: (step: Step) => number,
@@ -189,9 +196,9 @@ class Work {
     store: StudyStore,
     plan: StudyPlan,
     data: StudyData,
-    options: Pick<StudyOptions, 'signal' | 'onEvent'>,
+    options: Pick<StudyOptions, 'device' | 'signal' | 'onEvent'>,
   ): Promise<Work> {
-    const { signal, onEvent } = options;
+    const { device, signal, onEvent } = options;
     let looked = 0;
     const kept = await readKept(store, plan, data.test.size, true, async () => {
       throwIfAborted(signal);
@@ -207,7 +214,7 @@ class Work {
           : [step.task.network, ...(step.task.transfer?.targets ?? []).map(({ network }) => network)],
       )
       .flatMap((id) => byId.get(id) ?? []);
-    const costs = await measureCosts({ trained, attacked }, data, signal);
+    const costs = await measureCosts({ trained, attacked }, data, { device, signal });
     const secondsOf = stepSeconds(costs, plan.networks, {
       train: data.train.size,
       test: data.test.size,
@@ -297,6 +304,7 @@ class Work {
     const trained = await this.#piece(doing, this.secondsOf(step), (onFraction) =>
       trainNetwork(this.store, this.plan.preset, network, this.data, {
         sources: sources.map((name) => ({ name, model: open.model(name) })),
+        device: this.options.device,
         signal: this.options.signal,
         onFraction,
       }),

@@ -1,11 +1,12 @@
 import { HardbitError } from '../errors.js';
-import { type DType, type NativeTensor, native, type TensorData } from '../native.js';
+import { type Device, type DType, type NativeTensor, native, type TensorData } from '../native.js';
 import { adopt } from './scope.js';
 
-export type { DType, TensorData } from '../native.js';
+export type { Device, DType, TensorData } from '../native.js';
 
 /**
- * A dense row-major array owned by the native core.
+ * A dense row-major array owned by the native core, on a device: the cpu unless said. What an operator makes is on the device
+ * of its operands, which all have to be on one. Work on a GPU is queued; only reading waits for it.
  *
  * It is freed by `dispose()`, by `using`, at the end of the enclosing `scope()`, or, as a safety net, by the
  * garbage collector. dtypes: f32, i32, i16, u8 and bits (±1, packed along the last dimension).
@@ -23,12 +24,16 @@ export class Tensor implements Disposable {
    * A tensor of `shape` with a copy of `data` (flat, row-major), or zeros without it.
    *
    * @throws ERR_HARDBIT_SHAPE where data and shape differ in length; ERR_HARDBIT_DTYPE where the array's type is
-   * not the dtype's (f32 Float32Array, i32 Int32Array, i16 Int16Array, u8 Uint8Array, bits BigUint64Array).
+   * not the dtype's (f32 Float32Array, i32 Int32Array, i16 Int16Array, u8 Uint8Array, bits BigUint64Array);
+   * ERR_HARDBIT_NO_CUDA for 'cuda' where there is none; ERR_HARDBIT_MEMORY
    */
-  static from(dtype: DType, shape: readonly number[], data?: TensorData): Tensor {
-    return new Tensor(
-      data === undefined ? native().tensor(dtype, shape) : native().tensor(dtype, shape, data),
-    );
+  static from(dtype: DType, shape: readonly number[], data?: TensorData, device: Device = 'cpu'): Tensor {
+    return new Tensor(native().tensor(dtype, shape, data, device));
+  }
+
+  /** f32 zeros of the shape and on the device of `x`. */
+  static zerosLike(x: Tensor): Tensor {
+    return Tensor.from('f32', x.shape, undefined, x.device);
   }
 
   get shape(): readonly number[] {
@@ -37,6 +42,10 @@ export class Tensor implements Disposable {
 
   get dtype(): DType {
     return this.handle.dtype;
+  }
+
+  get device(): Device {
+    return this.handle.device;
   }
 
   get byteLength(): number {
@@ -52,7 +61,10 @@ export class Tensor implements Disposable {
     return this.shape[0] ?? 1;
   }
 
-  /** A copy of the contents; bits come as 64-bit words. */
+  /**
+   * A copy of the contents; bits come as 64-bit words. Waits for all work queued on the tensor's device, and throws what went
+   * wrong there.
+   */
   read(): TensorData {
     return this.handle.read();
   }
@@ -84,6 +96,21 @@ export class Tensor implements Disposable {
   /** Rows [begin, end); shares memory. */
   slice(begin: number, end: number): Tensor {
     return new Tensor(native().slice(this.handle, begin, end));
+  }
+
+  /**
+   * The contents on `device`, always in a handle of its own, to be disposed of on its own; it shares memory where the tensor is
+   * there already. A copy to the cpu waits, one to a GPU does not.
+   *
+   * @throws ERR_HARDBIT_NO_CUDA for 'cuda' where there is none; ERR_HARDBIT_MEMORY
+   */
+  to(device: Device): Tensor {
+    return new Tensor(native().toDevice(this.handle, device));
+  }
+
+  /** Overwrites the contents by those of a tensor of the same dtype, shape and device. */
+  assign(from: Tensor): void {
+    native().assign(this.handle, from.handle);
   }
 
   clone(): Tensor {

@@ -80,6 +80,11 @@ export function resolveAdversarial(options: AdversarialOptions, model: Model): A
         `The source model '${source.name}' is the network that is trained, which takes part anyway; leave it out.`,
       );
     }
+    if (source.model.device !== model.device) {
+      throw invalid(
+        `The source model '${source.name}' is on ${source.model.device}; expected ${model.device}, as the network that is trained.`,
+      );
+    }
     const { inputShape, classes } = source.model;
     if (classes !== model.classes || inputShape.some((size, i) => size !== model.inputShape[i])) {
       throw new HardbitError(
@@ -144,7 +149,8 @@ export function adversarialBatch(
 ): { readonly images: Tensor; readonly labels: Tensor } {
   return scope(() => {
     const attackable = drawSource(training, model, seed, step).attackable();
-    const context = { seed, firstRow };
+    // The dataset was checked when the training began.
+    const context = { seed, firstRow, imagesOnly: true };
     if (training.sources.length > 0) {
       const { adversarial } = runAttack(training.attack, attackable, images, labels, context);
       return { images: concatRows([images, adversarial]), labels: concatRows([labels, labels]) };

@@ -52,7 +52,7 @@ export interface FitOptions {
   readonly schedule?: Schedule | undefined;
   /**
    * In what arithmetic the gradients of products of quantized operands are summed: 'float' (exact, unless given), 'bf16' where
-   * the CPU has it, or 'int8' with stochastic rounding. The attacks of adversarial training stay exact.
+   * the device has it, or 'int8' with stochastic rounding. The attacks of adversarial training stay exact.
    */
   readonly gradientArithmetic?: GradientArithmetic | undefined;
   readonly adversarial?: AdversarialOptions | undefined;
@@ -83,7 +83,10 @@ export interface FitProgress {
   /** Steps made in this epoch. */
   readonly step: number;
   readonly steps: number;
-  /** Mean cross-entropy of the epoch so far, in training mode. */
+  /**
+   * Mean cross-entropy of the epoch so far, in training mode. On a GPU the last steps may be missing from it, and from the
+   * accuracy: it goes on working while they are looked at now and then.
+   */
   readonly loss: number;
   /** Accuracy of the epoch so far, in training mode. */
   readonly accuracy: number;
@@ -109,6 +112,12 @@ function requireCount(what: string, value: number, low: number): void {
     );
   }
 }
+
+/**
+ * Steps on a GPU after which the host looks at their losses: often enough for people who watch, seldom enough that the GPU
+ * never runs out of work.
+ */
+const READ_STEPS = 32;
 
 /** Row ranges of an epoch's steps; a last batch of one example joins its neighbour, as batch norm needs two. */
 function batches(size: number, batchSize: number): readonly (readonly [number, number])[] {
@@ -175,7 +184,7 @@ function planFit(model: Model, data: Dataset, options: FitOptions): Plan {
       ? null
       : resolveEarlyStopping(options.earlyStopping, validation !== undefined);
   const averageDecay = options.average === undefined ? null : requireDecay(options.average.decay);
-  const gradientArithmetic = requireGradientArithmetic(options.gradientArithmetic ?? 'float');
+  const gradientArithmetic = requireGradientArithmetic(options.gradientArithmetic ?? 'float', model.device);
   const ranges = batches(data.size, batchSize);
   const steps = epochs * ranges.length;
   if ('warmUpSteps' in schedule && schedule.warmUpSteps >= steps) {
@@ -242,12 +251,13 @@ async function measure(
 }
 
 /**
- * Trains `model` in place on the mean cross-entropy. Equal options, data and thread count give bit-identical
- * weights, with or without an interruption between.
+ * Trains `model` in place on the mean cross-entropy, on its device. Equal options, data, device and thread count give
+ * bit-identical weights, with or without an interruption between. Data may be on the cpu or on the model's device: a dataset
+ * that was copied to a GPU (`data.to('cuda')`) is batched there, any other is uploaded batch by batch.
  *
  * @throws ERR_HARDBIT_ARGUMENT, ERR_HARDBIT_UNKNOWN_NAME, ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS,
- * ERR_HARDBIT_LABELS for options or data that do not fit; ERR_HARDBIT_UNSUPPORTED for gradients in bf16 where the CPU lacks it; ERR_HARDBIT_ABORTED when `signal` fires, after writing the
- * checkpoint where one is asked for; ERR_HARDBIT_RESUME where the checkpoint belongs to another training.
+ * ERR_HARDBIT_LABELS for options or data that do not fit; ERR_HARDBIT_UNSUPPORTED for gradients in bf16 where the device lacks it;
+ * ERR_HARDBIT_CUDA where the GPU failed; ERR_HARDBIT_ABORTED when `signal` fires, after writing the checkpoint where one is asked for; ERR_HARDBIT_RESUME where the checkpoint belongs to another training.
  */
 export async function fit(model: Model, data: Dataset, options: FitOptions): Promise<FitResult> {
   const started = performance.now();
@@ -262,6 +272,7 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
     best: null,
   };
   const { average } = state;
+  const readSteps = model.device === 'cpu' ? 1 : READ_STEPS;
   let flips: FlipCounter | null = null;
   let position: Position = {
     run,
@@ -273,15 +284,33 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
     flips: {},
     history: [],
   };
+  /** Takes what the steps made since the last look have to tell into `position`. */
+  const look = (): void => {
+    const { lossSum, correct, rows } = trainer.readSteps();
+    position = {
+      ...position,
+      lossSum: position.lossSum + lossSum,
+      correct: position.correct + correct,
+      seen: position.seen + rows,
+    };
+    if (!Number.isFinite(position.lossSum)) {
+      throw new HardbitError(
+        'ERR_HARDBIT_ARGUMENT',
+        `The loss became ${position.lossSum} in epoch ${position.epoch + 1}, step ${position.step}; try a smaller learning rate.`,
+      );
+    }
+  };
   const save = (): void => {
-    if (checkpoint !== undefined) writeCheckpoint(checkpoint.path, state, position);
+    if (checkpoint === undefined) return;
+    look();
+    writeCheckpoint(checkpoint.path, state, position);
   };
 
   /** One step on a batch of rows [begin, end) of the epoch's order. */
   const trainOn = (images: Tensor, labels: Tensor, begin: number): void => {
     const { epoch, step } = position;
     const made = trainer.optimizer.steps;
-    const { lossSum, correct, rows } = scope(() => {
+    scope(() => {
       const batch =
         adversarial === null
           ? { images, labels }
@@ -291,30 +320,22 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
               firstRow: epoch * data.size + begin,
             });
       const factor = rateFactor(plan.schedule, made, epochs * ranges.length, epochs);
-      return { ...trainer.step(batch.images, batch.labels, factor), rows: batch.images.rows };
+      trainer.queueStep(batch.images, batch.labels, factor);
     });
     average?.update(made === 0);
     position = {
       ...position,
       step: step + 1,
-      lossSum: position.lossSum + lossSum,
-      correct: position.correct + correct,
-      seen: position.seen + rows,
       flips: flips === null ? position.flips : flips.add(position.flips),
     };
-    if (!Number.isFinite(position.lossSum)) {
-      throw new HardbitError(
-        'ERR_HARDBIT_ARGUMENT',
-        `The loss became ${position.lossSum} in epoch ${epoch + 1}, step ${step + 1}; try a smaller learning rate.`,
-      );
-    }
+    if (position.seen === 0 || trainer.unreadSteps >= readSteps) look();
   };
 
   /** What is left of the epoch that `position` stands in. */
   const trainEpoch = async (): Promise<void> => {
     const order = epochOrder(data, seed, position.epoch);
     const left = ranges.slice(position.step);
-    const prefetcher = new Prefetcher(data, order, left);
+    const prefetcher = new Prefetcher(data, order, left, undefined, model.device);
     try {
       for (const [begin] of left) {
         if (signal?.aborted) {
@@ -341,6 +362,7 @@ export async function fit(model: Model, data: Dataset, options: FitOptions): Pro
         if (checkpoint !== undefined && step % checkpoint.everySteps === 0) save();
         await setImmediate();
       }
+      look();
     } finally {
       await prefetcher.close();
       order.dispose();

@@ -31,7 +31,7 @@ export async function validate(
     throwIfAborted(signal);
     const end = Math.min(data.size, begin + BATCH);
     const { logits, labels } = scope(() => ({
-      logits: model.logits(toFloatImages(data.images.slice(begin, end))).toFloat32Array(),
+      logits: model.logits(toFloatImages(data.images.slice(begin, end).to(model.device))).toFloat32Array(),
       labels: data.labels.slice(begin, end).toInt32Array(),
     }));
     labels.forEach((label, i) => {

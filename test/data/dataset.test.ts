@@ -89,7 +89,7 @@ describe('datasets', () => {
 
   it('made by hand are checked like others, once', () => {
     scope(() => {
-      const { images, labels, dispose } = numbered(4, 'f32');
+      const { images, labels, to, dispose } = numbered(4, 'f32');
       const byHand = {
         name: 'own',
         classes: 10,
@@ -97,6 +97,7 @@ describe('datasets', () => {
         images,
         labels,
         size: 4,
+        to,
         dispose,
       };
       requireDataset(byHand);

@@ -1,4 +1,4 @@
-import type { Dataset } from '../../lib/data/dataset.js';
+import { createDataset, type Dataset } from '../../lib/data/dataset.js';
 import { keep } from '../../lib/tensor/scope.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
 
@@ -21,16 +21,5 @@ export function tinyDigits(size: number, seed = 1): Dataset {
   }
   const images = keep(Tensor.from('u8', [size, 28, 28, 1], pixels));
   const targets = keep(Tensor.from('i32', [size], labels));
-  return {
-    name: `tiny-digits-${seed}`,
-    classes: 10,
-    imageShape: [28, 28, 1],
-    images,
-    labels: targets,
-    size,
-    dispose(): void {
-      images.dispose();
-      targets.dispose();
-    },
-  };
+  return createDataset(`tiny-digits-${seed}`, 10, images, targets);
 }

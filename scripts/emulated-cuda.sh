@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# The CUDA back end on a machine without a GPU: its kernels are compiled for the CPU, which plays the GPU. Runs the C++
+# tests of the operators there, and the mocha tests of test/cuda.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+node scripts/build.mjs --emulate --tests
+
+status=0
+# Files, deployed networks, CPU kernels and the memory of the host know no device.
+HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 \
+  --gtest_filter='-*Reader*:*Readers*:*Packed*:*Hbit*:*Kernel*:Isa*:Allocator*:Threads*' || status=1
+
+HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
+  node node_modules/mocha/bin/mocha.js --timeout 120000 'test/cuda/*.test.ts' || status=1
+exit $status
