@@ -4,6 +4,8 @@
 
 #include "cpu/conv2d.h"
 #include "cpu/ordered_float.h"
+#include "cuda/conv2d.h"
+#include "cuda/ordered_float.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -69,10 +71,10 @@ Conv2d check_conv2d(const char* op, const Shape& x, std::int64_t m, const Pair& 
 
 namespace {
 
-/// Both forward passes: `run` is the back end's.
-template <class Run>
+/// Both forward passes, by either back end.
+template <auto Cpu, auto Cuda>
 Tensor forward(const char* op, const Tensor& x, const Tensor& w, const Tensor* bias,
-               const Conv2dGeometry& geometry, const Run& run) {
+               const Conv2dGeometry& geometry) {
   images(op, "x", x, "[N, H, W, C]");
   images(op, "w", w, "[M, KH, KW, C / groups]");
   const Conv2d conv = check_conv2d(op, x.shape(), w.dim(0), {w.dim(1), w.dim(2)}, geometry);
@@ -80,22 +82,20 @@ Tensor forward(const char* op, const Tensor& x, const Tensor& w, const Tensor* b
   if (bias != nullptr) check::f32(op, "bias", *bias, {conv.m});
   const Device device = bias != nullptr ? common_device(x, w, *bias) : common_device(x, w);
   Tensor y = Tensor::empty(DType::f32, output_shape(conv), device);
-  dispatch(device, [&] {
-    run(conv, x.data<float>(), w.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
-        y.data<float>());
-  });
+  const float* const added = bias != nullptr ? bias->data<const float>() : nullptr;
+  dispatch<Cpu, Cuda>(device, conv, x.data<float>(), w.data<float>(), added, y.data<float>());
   return y;
 }
 
 }  // namespace
 
 Tensor conv2d_forward(const Tensor& x, const Tensor& w, const Tensor* bias, const Conv2dGeometry& geometry) {
-  return forward("conv2dForward", x, w, bias, geometry, cpu::conv2d_forward);
+  return forward<cpu::conv2d_forward, cuda::conv2d_forward>("conv2dForward", x, w, bias, geometry);
 }
 
 Tensor ordered_conv2d_forward(const Tensor& x, const Tensor& w, const Tensor* bias,
                               const Conv2dGeometry& geometry) {
-  return forward("orderedConv2dForward", x, w, bias, geometry, cpu::ordered_conv2d);
+  return forward<cpu::ordered_conv2d, cuda::ordered_conv2d>("orderedConv2dForward", x, w, bias, geometry);
 }
 
 Tensor conv2d_backward_input(const Tensor& dy, const Tensor& w, const Pair& size,
@@ -112,8 +112,8 @@ Tensor conv2d_backward_input(const Tensor& dy, const Tensor& w, const Pair& size
   check::shape(op, "dy", dy, output_shape(conv));
   const Device device = common_device(dy, w);
   Tensor dx = Tensor::empty(DType::f32, {conv.n, conv.h, conv.w, conv.c}, device);
-  dispatch(device,
-           [&] { cpu::conv2d_backward_input(conv, dy.data<float>(), w.data<float>(), dx.data<float>()); });
+  dispatch<cpu::conv2d_backward_input, cuda::conv2d_backward_input>(device, conv, dy.data<float>(),
+                                                                    w.data<float>(), dx.data<float>());
   return dx;
 }
 
@@ -126,8 +126,8 @@ Tensor conv2d_backward_weight(const Tensor& dy, const Tensor& x, const Pair& ker
   check::shape(op, "dy", dy, output_shape(conv));
   const Device device = common_device(dy, x);
   Tensor dw = Tensor::empty(DType::f32, weight_shape(conv), device);
-  dispatch(device,
-           [&] { cpu::conv2d_backward_weight(conv, dy.data<float>(), x.data<float>(), dw.data<float>()); });
+  dispatch<cpu::conv2d_backward_weight, cuda::conv2d_backward_weight>(device, conv, dy.data<float>(),
+                                                                      x.data<float>(), dw.data<float>());
   return dw;
 }
 

@@ -4,6 +4,7 @@
 #include "cpu/onednn.h"
 #include "cpu/ordered_float.h"
 #include "cuda/dense.h"
+#include "cuda/ordered_float.h"
 #include "ops/check.h"
 #include "ops/dispatch.h"
 
@@ -15,7 +16,7 @@ void matrix(const char* op, const char* what, const Tensor& t, const char* layou
   check::rank(op, what, t, 2, layout);
 }
 
-/// Both forward passes: run(n, m, k, x, w, bias, y) is the back end's.
+/// Both forward passes: run(device, n, m, k, x, w, bias, y) is the back ends'.
 template <class Run>
 Tensor forward(const char* op, const Tensor& x, const Tensor& w, const Tensor* bias, const Run& run) {
   matrix(op, "x", x, "[N, K]");
@@ -27,21 +28,23 @@ Tensor forward(const char* op, const Tensor& x, const Tensor& w, const Tensor* b
   if (bias != nullptr) check::f32(op, "bias", *bias, {m});
   const Device device = bias != nullptr ? common_device(x, w, *bias) : common_device(x, w);
   Tensor y = Tensor::empty(DType::f32, {n, m}, device);
-  dispatch(device, [&] {
-    run(n, m, k, x.data<float>(), w.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
-        y.data<float>());
-  });
+  run(device, n, m, k, x.data<float>(), w.data<float>(), bias != nullptr ? bias->data<float>() : nullptr,
+      y.data<float>());
   return y;
 }
 
 }  // namespace
 
 Tensor dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias) {
-  return forward("denseForward", x, w, bias, [](auto... operands) { cpu::matmul(false, true, operands...); });
+  return forward("denseForward", x, w, bias, [](Device device, auto... operands) {
+    dispatch<cpu::matmul, cuda::matmul>(device, false, true, operands...);
+  });
 }
 
 Tensor ordered_dense_forward(const Tensor& x, const Tensor& w, const Tensor* bias) {
-  return forward("orderedDenseForward", x, w, bias, cpu::ordered_matmul);
+  return forward("orderedDenseForward", x, w, bias, [](Device device, auto... operands) {
+    dispatch<cpu::ordered_matmul, cuda::ordered_matmul>(device, operands...);
+  });
 }
 
 Tensor dense_backward_input(const Tensor& dy, const Tensor& w) {
@@ -51,10 +54,8 @@ Tensor dense_backward_input(const Tensor& dy, const Tensor& w) {
   check::dim(op, "w", w, 0, dy.dim(1), "the columns of dy");
   const Device device = common_device(dy, w);
   Tensor dx = Tensor::empty(DType::f32, {dy.dim(0), w.dim(1)}, device);
-  dispatch(device, [&] {
-    cpu::matmul(false, false, dy.dim(0), w.dim(1), w.dim(0), dy.data<float>(), w.data<float>(), nullptr,
-                dx.data<float>());
-  });
+  dispatch<cpu::matmul, cuda::matmul>(device, false, false, dy.dim(0), w.dim(1), w.dim(0), dy.data<float>(),
+                                      w.data<float>(), nullptr, dx.data<float>());
   return dx;
 }
 
@@ -65,10 +66,8 @@ Tensor dense_backward_weight(const Tensor& dy, const Tensor& x) {
   check::dim(op, "x", x, 0, dy.dim(0), "the rows of dy");
   const Device device = common_device(dy, x);
   Tensor dw = Tensor::empty(DType::f32, {dy.dim(1), x.dim(1)}, device);
-  dispatch(device, [&] {
-    cpu::matmul(true, false, dy.dim(1), x.dim(1), dy.dim(0), dy.data<float>(), x.data<float>(), nullptr,
-                dw.data<float>());
-  });
+  dispatch<cpu::matmul, cuda::matmul>(device, true, false, dy.dim(1), x.dim(1), dy.dim(0), dy.data<float>(),
+                                      x.data<float>(), nullptr, dw.data<float>());
   return dw;
 }
 
