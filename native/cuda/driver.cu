@@ -157,11 +157,9 @@ void* allocate(std::size_t bytes) {
   context();
   void* data = nullptr;
   // Recording is about the stream; memory is not part of it.
-  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
-  cudaThreadExchangeStreamCaptureMode(&mode);
+  const Unrecorded unrecorded;
   // Managed memory lets tests read results where they lie.
   const cudaError_t status = managed() ? cudaMallocManaged(&data, bytes) : cudaMalloc(&data, bytes);
-  cudaThreadExchangeStreamCaptureMode(&mode);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
     return nullptr;
@@ -268,6 +266,16 @@ Graph end_capture() {
 }
 
 bool capturing() { return is_capturing; }
+
+Unrecorded::Unrecorded() {
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeRelaxed;
+  cudaThreadExchangeStreamCaptureMode(&mode);
+  mode_ = mode;
+}
+Unrecorded::~Unrecorded() {
+  auto mode = static_cast<cudaStreamCaptureMode>(mode_);
+  cudaThreadExchangeStreamCaptureMode(&mode);
+}
 
 void check_launch() { check(cudaPeekAtLastError(), "Starting a kernel"); }
 

@@ -83,5 +83,17 @@ class Graph {
 void begin_capture();
 Graph end_capture();
 bool capturing();
+/// While it lives, this thread may make calls that recording refuses, such as a library's allocations; they
+/// are made and not recorded.
+class Unrecorded {
+ public:
+  Unrecorded();
+  ~Unrecorded();
+  Unrecorded(const Unrecorded&) = delete;
+  Unrecorded& operator=(const Unrecorded&) = delete;
+
+ private:
+  int mode_;
+};
 
 }  // namespace hardbit::cuda::driver

@@ -22,6 +22,8 @@ FloatMath float_math() {
 
 namespace product {
 
+Plan forced_plan{0, 1};
+
 Plan plan(const Sizes& sizes, bool parts) {
   constexpr std::int64_t enough = 264;      // blocks: two for each multiprocessor of the largest GPUs so far
   constexpr std::int64_t least_part = 256;  // of k, so that adding the parts is little beside them
@@ -31,6 +33,7 @@ Plan plan(const Sizes& sizes, bool parts) {
                                                " products in one order; at most " +
                                                std::to_string(most_part) + " are possible on the GPU.");
   }
+  if (forced_plan.tile != 0) return {forced_plan.tile, parts ? forced_plan.parts : 1};
   const std::int64_t most_parts = parts ? std::max<std::int64_t>(sizes.k / least_part, 1) : 1;
   for (int tile = 128;; tile /= 2) {
     // Halves saturate where products of counts would overflow.

@@ -11,6 +11,7 @@
 // Where the sums are too few for a GPU, k is cut into parts, whose sums are added in order afterwards. How is
 // up to the shapes alone, so that every GPU adds alike.
 
+#include "cuda/float_plan.h"
 #include "cuda/kernel.h"
 #include "runtime/error.h"
 
@@ -121,19 +122,6 @@ struct Matrix {
 };
 
 // -- the loop
-
-struct Sizes {
-  std::int64_t rows, cols, k;
-  unsigned groups;
-};
-
-/// How a product is cut.
-struct Plan {
-  int tile;
-  unsigned parts;
-};
-/// `parts`: k may be cut.
-Plan plan(const Sizes& sizes, bool parts);
 
 struct Grid {
   unsigned row_tiles, col_tiles, parts;

@@ -344,9 +344,6 @@ struct PhaseOutput {
 
 // -- launches
 
-/// Of a launch, so that pixels can be counted; tests make it smaller.
-extern std::int64_t most_pixels;
-
 /// ERR_HARDBIT_UNSUPPORTED for an image or a kernel whose values cannot be counted; `conv` is not empty.
 void check_counts(const ops::Conv2d& conv);
 

@@ -154,6 +154,8 @@ Graph end_capture() {
   return graph;
 }
 bool capturing() { return recording != nullptr; }
+Unrecorded::Unrecorded() : mode_(0) {}
+Unrecorded::~Unrecorded() { static_cast<void>(mode_); }
 
 }  // namespace driver
 }  // namespace hardbit::cuda
