@@ -141,9 +141,9 @@ __global__ void __launch_bounds__(2 * T, 256 / T)
   const int t = static_cast<int>(threadIdx.x);
 
   unsigned place = blockIdx.x;
-  const std::int64_t first_col = std::int64_t{place % grid.col_tiles} * T;
+  const unsigned col_tile = place % grid.col_tiles;
   place /= grid.col_tiles;
-  const std::int64_t first_row = std::int64_t{place % grid.row_tiles} * T;
+  const unsigned row_tile = place % grid.row_tiles;
   place /= grid.row_tiles;
   const unsigned part = place % grid.parts;
   const unsigned group = place / grid.parts;
@@ -161,8 +161,8 @@ __global__ void __launch_bounds__(2 * T, 256 / T)
 
   float sums[row_quads * 4][col_quads * 4] = {};
   if (length > 0) {
-    typename A::Cursor a_at = a.start(group, first_row + a_row, first_k, a_k);
-    typename B::Cursor b_at = b.start(group, first_col + b_col, first_k, b_k);
+    typename A::Cursor a_at = a.start(group, std::int64_t{row_tile} * T + a_row, first_k, a_k);
+    typename B::Cursor b_at = b.start(group, std::int64_t{col_tile} * T + b_col, first_k, b_k);
     Quad a_next = a.load(a_at, a_k, length);
     Quad b_next = b.load(b_at, b_k, length);
     int buffer = 0;
@@ -206,12 +206,12 @@ __global__ void __launch_bounds__(2 * T, 256 / T)
 
 #pragma unroll
   for (int r = 0; r < row_quads * 4; ++r) {
-    const std::int64_t to_row = first_row + r / 4 * (T / row_quads) + row + r % 4;
+    const std::int64_t to_row = std::int64_t{row_tile} * T + r / 4 * (T / row_quads) + row + r % 4;
     if (to_row >= sizes.rows) continue;
     float* const to = out.row(group, to_row) + part * grid.part_pitch;
 #pragma unroll
     for (int q = 0; q < col_quads; ++q) {
-      const std::int64_t to_col = first_col + q * (T / col_quads) + col;
+      const std::int64_t to_col = std::int64_t{col_tile} * T + q * (T / col_quads) + col;
       float* const sum = &sums[r][q * 4];
       if (bias != nullptr) {
 #pragma unroll
