@@ -257,7 +257,8 @@ async function measure(
  *
  * @throws ERR_HARDBIT_ARGUMENT, ERR_HARDBIT_UNKNOWN_NAME, ERR_HARDBIT_SHAPE, ERR_HARDBIT_DTYPE, ERR_HARDBIT_PIXELS,
  * ERR_HARDBIT_LABELS for options or data that do not fit; ERR_HARDBIT_UNSUPPORTED for gradients in bf16 where the device lacks it;
- * ERR_HARDBIT_CUDA where the GPU failed; ERR_HARDBIT_ABORTED when `signal` fires, after writing the checkpoint where one is asked for; ERR_HARDBIT_RESUME where the checkpoint belongs to another training.
+ * ERR_HARDBIT_CUDA where the GPU failed; ERR_HARDBIT_ABORTED when `signal` fires, after writing the checkpoint where one is
+ * asked for; ERR_HARDBIT_RESUME where the checkpoint belongs to another training.
  */
 export async function fit(model: Model, data: Dataset, options: FitOptions): Promise<FitResult> {
   const started = performance.now();
