@@ -86,13 +86,15 @@ inline void poison_cache() {
   for (const Block block : blocks) release(block);
 }
 
-/// Runs `f` with 1, 2, 3 and 7 threads and expects the same bytes from each; f returns one tensor.
+/// Runs `f` with 1, 2, 3 and 7 threads and expects the same bytes from each; f returns one tensor. On a GPU
+/// it runs twice: the emulation then takes blocks and threads in another order.
 template <class F>
 void expect_same_on_all_thread_counts(const F& f) {
   const int before = threads();
   set_threads(1);
   const auto expected = bytes(f());
   for (const int count : {2, 3, 7}) {
+    if (count > 2 && device() == Device::cuda) break;
     set_threads(count);
     poison_cache();
     EXPECT_EQ(bytes(f()), expected) << count << " threads";
