@@ -168,7 +168,8 @@ TEST(AttackUniformStartL2, IsUniformInTheBall) {
       }
       const double variance = 0.0625 / static_cast<double>(d + 2);  // of a coordinate of the uniform ball
       EXPECT_NEAR(sum / static_cast<double>(rows), 0, 6 * std::sqrt(variance / static_cast<double>(rows)));
-      EXPECT_NEAR(squares / rows, variance, 0.1 * variance);
+      EXPECT_NEAR(squares / static_cast<double>(rows), variance,
+                  6 * std::sqrt(2 / static_cast<double>(rows)) * variance);
     }
   }
 }
