@@ -41,7 +41,7 @@ TEST(PackSigns, KeepsShapesOfEveryRank) {
 
 TEST(PackSigns, IsInvertedByUnpackSigns) {
   for (const std::int64_t columns : test::awkward_lengths) {
-    const Tensor bits = test::random_bits({7, columns}, 3);
+    const Tensor bits = test::random_bits({7, columns}, 3).to(test::device());
     test::expect_same(ops::pack_signs(ops::unpack_signs(bits)), bits, std::to_string(columns));
   }
 }
@@ -67,7 +67,7 @@ TEST(ReshapeSigns, KeepsEveryBitInItsPlace) {
     const Shape& from = each.first;  // a lambda may capture no structured binding before clang 16
     const Shape& to = each.second;
     SCOPED_TRACE(to_string(from) + " to " + to_string(to));
-    const Tensor bits = test::random_bits(from, 8);
+    const Tensor bits = test::random_bits(from, 8).to(test::device());
     const Tensor expected = ops::reference::pack_signs(ops::reference::unpack_signs(bits).reshape(to));
     test::poison_cache();
     test::expect_same(ops::reshape_signs(bits, to), expected, "bits");
@@ -76,7 +76,7 @@ TEST(ReshapeSigns, KeepsEveryBitInItsPlace) {
 }
 
 TEST(ReshapeSigns, SharesWholeWords) {
-  const Tensor bits = test::random_bits({2, 3, 128}, 8);
+  const Tensor bits = test::random_bits({2, 3, 128}, 8).to(test::device());
   EXPECT_EQ(ops::reshape_signs(bits, {6, 128}).raw(), bits.raw());
   EXPECT_EQ(ops::reshape_signs(bits, {2, 384}).raw(), bits.raw());
   EXPECT_EQ(ops::reshape_signs(bits, {12, 64}).raw(), bits.raw());
@@ -84,7 +84,7 @@ TEST(ReshapeSigns, SharesWholeWords) {
 }
 
 TEST(ReshapeSigns, RefusesOtherCountsAndTypes) {
-  const Tensor bits = test::random_bits({2, 6}, 8);
+  const Tensor bits = test::random_bits({2, 6}, 8).to(test::device());
   test::expect_error(
       "ERR_HARDBIT_SHAPE",
       [&] {

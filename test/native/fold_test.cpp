@@ -10,7 +10,14 @@ namespace hardbit {
 namespace {
 
 using test::expect_error;
-using test::make;
+
+/// Folding runs on the cpu alone.
+Tensor make(Shape shape, const std::vector<float>& values) {
+  return Tensor::from_host(DType::f32, std::move(shape), values.data());
+}
+Tensor random_tensor(Shape shape, std::uint32_t seed, float low = -1, float high = 1) {
+  return test::random_tensor(std::move(shape), seed, low, high).to(Device::cpu);
+}
 
 struct Channel {
   float scale, gamma, beta, mean, variance;
@@ -161,20 +168,27 @@ TEST(Fold, RefusesWhatIsNoNumber) {
   expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { fold(-1, {good}, 1e-5); }, "magnitude");
   expect_error("ERR_HARDBIT_SHAPE", [&] {
-    ops::fold_signs(1, test::random_tensor({2}, 1), test::random_tensor({3}, 1), test::random_tensor({2}, 1),
-                    test::random_tensor({2}, 1), test::random_tensor({2}, 1, 1, 2), 0);
+    ops::fold_signs(1, random_tensor({2}, 1), random_tensor({3}, 1), random_tensor({2}, 1),
+                    random_tensor({2}, 1), random_tensor({2}, 1, 1, 2), 0);
   });
 }
 
+TEST(Fold, RefusesTensorsOfAGpu) {
+  if (test::device() == Device::cpu) GTEST_SKIP() << "these are on the cpu";
+  const Tensor x = test::random_tensor({3}, 1, 1, 2);
+  expect_error("ERR_HARDBIT_UNSUPPORTED", [&] { ops::batch_norm_factors(x, x, 1e-5); });
+  expect_error("ERR_HARDBIT_UNSUPPORTED", [&] { ops::fold_signs(1, x, x, x, x, x, 1e-5); });
+}
+
 TEST(Fold, FactorsAreThoseOfEvaluation) {
-  const Tensor gamma = test::random_tensor({33}, 1, -2, 2);
-  const Tensor variance = test::random_tensor({33}, 2, 0, 3);
+  const Tensor gamma = random_tensor({33}, 1, -2, 2);
+  const Tensor variance = random_tensor({33}, 2, 0, 3);
   const Tensor factors = ops::batch_norm_factors(gamma, variance, 1e-5);
   for (std::int64_t c = 0; c < 33; ++c) {
     EXPECT_EQ(factors.data<float>()[c],
               ops::batch_norm_factor(gamma.data<float>()[c], variance.data<float>()[c], 1e-5F));
   }
-  EXPECT_EQ(ops::batch_norm_factors(make<float>({0}, {}), make<float>({0}, {}), 1).count(), 0);
+  EXPECT_EQ(ops::batch_norm_factors(make({0}, {}), make({0}, {}), 1).count(), 0);
 }
 
 }  // namespace

@@ -127,8 +127,8 @@ TEST(ScaleChannels, OfEveryType) {
 
 TEST(CountDifferentSigns, CountsBitByBit) {
   for (const Shape& shape : std::vector<Shape>{{0}, {1}, {64}, {3, 65}, {2, 3, 4, 7}, {4099, 640}}) {
-    const Tensor a = test::random_bits(shape, 10);
-    const Tensor b = test::random_bits(shape, 11);
+    const Tensor a = test::random_bits(shape, 10).to(test::device());
+    const Tensor b = test::random_bits(shape, 11).to(test::device());
     std::int64_t expected = 0;
     for (std::int64_t r = 0; r < a.rows(); ++r)
       for (std::int64_t c = 0; c < a.columns(); ++c)
@@ -161,7 +161,7 @@ TEST(Quantize, WritesNothingElse) {
 TEST(Quantize, ResultsDoNotDependOnTheThreadCount) {
   const Tensor x = awkward_tensor({301, 401}, 14);
   // No NaN here: which of two NaN a product keeps is the compiler's choice, vector by vector.
-  const Tensor dy = ops::random_uniform({301, 401}, -2, 2, 1, 15);
+  const Tensor dy = ops::random_uniform({301, 401}, -2, 2, 1, 15, test::device());
   expect_same_on_all_thread_counts([&] { return ops::swish_sign_backward(dy, x, 5); });
   expect_same_on_all_thread_counts([&] { return ops::clipped_backward(dy, x); });
   expect_same_on_all_thread_counts([&] { return ops::heaviside(x); });

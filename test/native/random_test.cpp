@@ -60,12 +60,13 @@ TEST(Philox, BoundedIntegersRejectTheBiasedWords) {
 }
 
 TEST(Random, IntegersAreTheStreamsWords) {
-  const auto x = values<std::int32_t>(ops::random_integers(6, 0, 0));
+  const auto x = values<std::int32_t>(ops::random_integers(6, 0, 0, test::device()));
   EXPECT_EQ(static_cast<std::uint32_t>(x[0]), 0x6627e8d5U);
   EXPECT_EQ(static_cast<std::uint32_t>(x[3]), 0x9b00dbd8U);
   EXPECT_EQ(static_cast<std::uint32_t>(x[4]), Philox(0)({1, 0, 0, 0})[0]);
   for (const std::int64_t n : {0, 1, 3, 4, 5, 70001}) {
-    const auto y = values<std::int32_t>(ops::random_integers(n, (1ULL << 53) - 1, 0xFFFFFFFF));
+    const auto y =
+        values<std::int32_t>(ops::random_integers(n, (1ULL << 53) - 1, 0xFFFFFFFF, test::device()));
     const Philox p((1ULL << 53) - 1);
     for (std::size_t i = 0; i < y.size(); ++i) {
       ASSERT_EQ(static_cast<std::uint32_t>(y[i]),
@@ -75,15 +76,15 @@ TEST(Random, IntegersAreTheStreamsWords) {
 }
 
 TEST(Random, SeedsAndStreamsDiffer) {
-  const auto x = values<std::int32_t>(ops::random_integers(100, 1, 0));
-  EXPECT_NE(x, values<std::int32_t>(ops::random_integers(100, 2, 0)));
-  EXPECT_NE(x, values<std::int32_t>(ops::random_integers(100, 1, 1)));
-  EXPECT_NE(x, values<std::int32_t>(ops::random_integers(100, 1 + (1ULL << 32), 0)));
-  EXPECT_EQ(x, values<std::int32_t>(ops::random_integers(100, 1, 0)));
+  const auto x = values<std::int32_t>(ops::random_integers(100, 1, 0, test::device()));
+  EXPECT_NE(x, values<std::int32_t>(ops::random_integers(100, 2, 0, test::device())));
+  EXPECT_NE(x, values<std::int32_t>(ops::random_integers(100, 1, 1, test::device())));
+  EXPECT_NE(x, values<std::int32_t>(ops::random_integers(100, 1 + (1ULL << 32), 0, test::device())));
+  EXPECT_EQ(x, values<std::int32_t>(ops::random_integers(100, 1, 0, test::device())));
 }
 
 TEST(Random, UniformIsInRangeWithTheRightMoments) {
-  const auto x = values<float>(ops::random_uniform({400, 250}, -2, 3, 7, 1));
+  const auto x = values<float>(ops::random_uniform({400, 250}, -2, 3, 7, 1, test::device()));
   double sum = 0;
   double squares = 0;
   for (const float v : x) {
@@ -100,8 +101,9 @@ TEST(Random, UniformNeverReachesHigh) {
   // One step of fp32 between low and high: every value must be low.
   const float low = 1000;
   const float high = std::nextafter(low, 2000.0F);
-  for (const float v : values<float>(ops::random_uniform({10000}, low, high, 1, 1))) ASSERT_EQ(v, low);
-  for (const float v : values<float>(ops::random_uniform({100000}, -0.1, 0.1, 1, 1))) {
+  for (const float v : values<float>(ops::random_uniform({10000}, low, high, 1, 1, test::device())))
+    ASSERT_EQ(v, low);
+  for (const float v : values<float>(ops::random_uniform({100000}, -0.1, 0.1, 1, 1, test::device()))) {
     ASSERT_GE(v, -0.1F);
     ASSERT_LT(v, 0.1F);
   }
@@ -109,7 +111,7 @@ TEST(Random, UniformNeverReachesHigh) {
 
 TEST(Random, PermutationHoldsEveryIndexOnce) {
   for (const std::int64_t n : {0, 1, 2, 3, 1009, 60000}) {
-    auto p = values<std::int32_t>(ops::permutation(n, 3, 5));
+    auto p = values<std::int32_t>(ops::permutation(n, 3, 5, test::device()));
     ASSERT_EQ(static_cast<std::int64_t>(p.size()), n);
     if (n > 100) {
       EXPECT_FALSE(std::is_sorted(p.begin(), p.end()));
@@ -123,7 +125,7 @@ TEST(Random, PermutationsAreUniform) {
   std::map<std::vector<std::int32_t>, int> counts;
   const int draws = 24'000;
   for (int i = 0; i < draws; ++i)
-    ++counts[values<std::int32_t>(ops::permutation(4, 11, static_cast<std::uint64_t>(i)))];
+    ++counts[values<std::int32_t>(ops::permutation(4, 11, static_cast<std::uint64_t>(i), test::device()))];
   EXPECT_EQ(counts.size(), 24U);
   double chi = 0;
   for (const auto& [order, n] : counts) chi += (n - 1000.0) * (n - 1000.0) / 1000;
@@ -131,22 +133,26 @@ TEST(Random, PermutationsAreUniform) {
 }
 
 TEST(Random, ResultsDoNotDependOnTheThreadCount) {
-  expect_same_on_all_thread_counts([] { return ops::random_integers(100003, 5, 1); });
-  expect_same_on_all_thread_counts([] { return ops::random_uniform({3, 33343}, -1, 1, 5, 1); });
-  expect_same_on_all_thread_counts([] { return ops::permutation(10007, 5, 1); });
+  expect_same_on_all_thread_counts([] { return ops::random_integers(100003, 5, 1, test::device()); });
+  expect_same_on_all_thread_counts([] {
+    return ops::random_uniform({3, 33343}, -1, 1, 5, 1, test::device());
+  });
+  expect_same_on_all_thread_counts([] { return ops::permutation(10007, 5, 1, test::device()); });
 }
 
 TEST(Random, RefusesWrongArguments) {
-  expect_error("ERR_HARDBIT_SHAPE", [] { ops::random_integers(-1, 0, 0); });
+  expect_error("ERR_HARDBIT_SHAPE", [] { ops::random_integers(-1, 0, 0, test::device()); });
   expect_error(
-      "ERR_HARDBIT_ARGUMENT", [] { ops::random_integers(1, 0, 1ULL << 32); }, "stream is 4294967296");
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::permutation(-1, 0, 0); });
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::permutation(1LL << 31, 0, 0); });
+      "ERR_HARDBIT_ARGUMENT", [] { ops::random_integers(1, 0, 1ULL << 32, test::device()); },
+      "stream is 4294967296");
+  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::permutation(-1, 0, 0, test::device()); });
+  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::permutation(1LL << 31, 0, 0, test::device()); });
   expect_error(
-      "ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 1, 0, 0); }, "low < high");
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 0, 0, 0); });
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, -3e38, 3e38, 0, 0); });
-  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 0, std::nan(""), 0, 0); });
+      "ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 1, 0, 0, test::device()); }, "low < high");
+  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, 1, 0, 0, 0, test::device()); });
+  expect_error("ERR_HARDBIT_ARGUMENT", [] { ops::random_uniform({1}, -3e38, 3e38, 0, 0, test::device()); });
+  expect_error("ERR_HARDBIT_ARGUMENT",
+               [] { ops::random_uniform({1}, 0, std::nan(""), 0, 0, test::device()); });
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ TEST(Rows, GatherImagesScalesBytesAndCopiesFloats) {
   expect_error(
       "ERR_HARDBIT_ARGUMENT",
       [&] {
-        ops::gather_images(u8, make<std::int32_t>({2}, {0, 4}));
+        ops::gather_images(u8, make<std::int32_t>({2}, {0, 4}).to(Device::cpu));
       },
       "index 4");
   expect_error("ERR_HARDBIT_ARGUMENT",
@@ -157,7 +157,7 @@ TEST(Rows, RefusesWrongOperands) {
   expect_error(
       "ERR_HARDBIT_ARGUMENT",
       [&] {
-        ops::gather(x, make<std::int32_t>({2}, {0, 3}));
+        ops::gather(x, make<std::int32_t>({2}, {0, 3}).to(Device::cpu));
       },
       "index 3");
   expect_error(

@@ -44,7 +44,7 @@ TEST(MaskBackward, EqualsTheReferenceOnEveryThreadCount) {
   for (const Shape& shape :
        std::vector<Shape>{{}, {0}, {4, 0}, {2, 3, 65}, {2, 3, 4, 70}, {128, 600}, {301, 400}}) {
     const Tensor dy = test::awkward_tensor(shape, 2);
-    const Tensor mask = test::random_bits(shape, 3);
+    const Tensor mask = test::random_bits(shape, 3).to(test::device());
     const Tensor expected = ops::reference::mask_backward(dy, mask);
     test::expect_same(ops::mask_backward(dy, mask), expected, to_string(shape));
     test::expect_same_on_all_thread_counts([&] { return ops::mask_backward(dy, mask); });
