@@ -184,6 +184,12 @@ struct Performance {
   int reserved[3];
 };
 
+/// By Convolution, the algorithms that transform images, as bits: Winograd's and Fourier's, whose errors are
+/// not those of a sum of products and whose transforms tf32 would round.
+constexpr unsigned transforming[] = {1U << 4 | 1U << 5 | 1U << 6 | 1U << 7,
+                                     1U << 2 | 1U << 3 | 1U << 4 | 1U << 5,
+                                     1U << 2 | 1U << 4 | 1U << 5 | 1U << 6};
+
 /// The three functions of a convolution. Descriptors and arrays come in the order of the operands and the
 /// result.
 struct Calls {
@@ -281,7 +287,7 @@ class ConvolutionPlan {
     result_ = which == Convolution::forward          ? output_
               : which == Convolution::backward_input ? image_
                                                      : filter_;
-    choose();
+    choose(transforming[static_cast<int>(which)]);
   }
   ~ConvolutionPlan() {
     if (image_ != nullptr) cudnn_.destroy_tensor(image_);
@@ -305,8 +311,9 @@ class ConvolutionPlan {
   }
 
  private:
-  /// The fastest by cuDNN's own estimate of those that repeat themselves and want little memory.
-  void choose() {
+  /// The fastest by cuDNN's own estimate of those that repeat themselves, add products, and want little
+  /// memory.
+  void choose(unsigned refused) {
     constexpr int most = 16;
     constexpr std::size_t most_bytes = std::size_t{512} << 20;
     Performance found[most] = {};
@@ -314,7 +321,10 @@ class ConvolutionPlan {
     if (calls_.algorithms(cudnn_.handle, first_, second_, convolution_, result_, most, &count, found) != 0)
       return;
     for (int i = 0; i < count && i < most; ++i) {
-      if (found[i].status != 0 || found[i].determinism != cudnn_deterministic) continue;
+      if (found[i].status != 0 || found[i].determinism != cudnn_deterministic ||
+          (refused >> found[i].algorithm & 1) != 0) {
+        continue;
+      }
       std::size_t bytes = 0;
       const int status =
           calls_.workspace(cudnn_.handle, first_, second_, convolution_, result_, found[i].algorithm, &bytes);
@@ -361,7 +371,7 @@ ConvolutionPlan* plan(Convolution which, FloatMath math, const ops::Conv2d& conv
                        std::forward_as_tuple(cudnn(), which, math, conv))
              .first;
     if (!at->second.usable()) {
-      failures().insert(std::string("cuDNN has no deterministic algorithm for ") +
+      failures().insert(std::string("cuDNN has no algorithm that fits for ") +
                         convolution_names[static_cast<int>(which)] +
                         " of some sizes; our own kernel computes it.");
     }
