@@ -6,6 +6,7 @@
 export type { Attackable } from './attacks/attackable.js';
 export * as attacks from './attacks/registry.js';
 export { type Compiled, type CompiledLayer, compile, compileModel } from './compile/compile.js';
+export { GpuNetwork } from './compile/gpu-network.js';
 export * as data from './data/registry.js';
 export { type ErrorCode, errorCodes, HardbitError, isHardbitError } from './errors.js';
 export { type AttackEvaluation, evaluateAttack } from './evaluation/attack.js';

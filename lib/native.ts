@@ -207,6 +207,18 @@ export interface BenchLimit {
   readonly macs: number;
 }
 
+/** A deployed network on the GPU. */
+export interface DeployedHandle {
+  /** Height, width, channels. */
+  readonly inputShape: readonly [number, number, number];
+  readonly classes: number;
+  /** Bytes of weights and tables on the GPU. */
+  readonly byteLength: number;
+  /** u8 [N, H, W, C] → f32 [N, classes], both on the GPU; queued. */
+  logits(images: NativeTensor): NativeTensor;
+  dispose(): void;
+}
+
 /** Work to time, with operands of its own, on as many threads as were set when it was made. */
 export interface BenchJob {
   /** What does it. */
@@ -742,6 +754,10 @@ export interface NativeAddon {
     readonly metadata: readonly (readonly [key: string, value: string])[];
   };
 
+  // -- deployed networks on the GPU
+  /** Puts the network of a .hbit file on the GPU; `what` names it in errors. ERR_HARDBIT_FORMAT, ERR_HARDBIT_NO_CUDA. */
+  loadDeployed(file: Uint8Array, what: string): DeployedHandle;
+
   // -- measurements (hardbit bench)
   benchTables(): { readonly kernels: readonly BenchKernel[]; readonly limits: readonly BenchLimit[] };
   benchLimit(name: string, isa: string): BenchJob;
@@ -749,6 +765,8 @@ export interface NativeAddon {
   benchKernel(name: string, k: number, planes: number): BenchJob;
   /** A binary layer, bits to bits, as deployed: from ±1 (bits 0) or codes of `bits` bits; `pool`: 2×2 max-pooling. */
   benchBinaryLayer(sizes: BenchLayerSizes, bits: number, pool: boolean): BenchJob;
+  /** The same on the GPU. ERR_HARDBIT_NO_CUDA. */
+  benchCudaLayer(sizes: BenchLayerSizes, bits: number, pool: boolean): BenchJob;
   /** oneDNN's forward convolution in layouts of its choice, f32 or u8 by s8. ERR_HARDBIT_UNSUPPORTED without oneDNN. */
   benchOneDnnLayer(sizes: BenchLayerSizes, int8: boolean): BenchJob;
 }

@@ -93,6 +93,16 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     expect(list(to)).to.deep.equal([1, 2]);
     expect(failure(() => core.assign(to, u8([3], 1, 2, 3))).code).to.equal('ERR_HARDBIT_SHAPE');
   },
+  loadDeployed() {
+    const { code } = failure(() => core.loadDeployed(Uint8Array.of(1, 2, 3), 'x'));
+    expect(code).to.equal(core.info().cuda.built ? 'ERR_HARDBIT_FORMAT' : 'ERR_HARDBIT_NO_CUDA');
+  },
+  benchCudaLayer() {
+    if (!withoutCuda()) return;
+    expect(failure(() => core.benchCudaLayer([1, 4, 4, 8, 8, 3, 1, 1], 0, false)).code).to.equal(
+      'ERR_HARDBIT_NO_CUDA',
+    );
+  },
   beginRecording() {
     if (!withoutCuda()) return;
     expect(failure(() => core.beginRecording()).code).to.equal('ERR_HARDBIT_NO_CUDA');

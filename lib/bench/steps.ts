@@ -1,6 +1,7 @@
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
 import { resolveAttack, runAttack } from '../attacks/registry.js';
+import { requireName } from '../errors.js';
 import { createModel } from '../models/registry.js';
 import { native } from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
@@ -23,11 +24,13 @@ function main(): void {
       'gradient-arithmetic': { type: 'string', default: '' },
       epsilon: { type: 'string', default: '' },
       'attack-steps': { type: 'string', default: '' },
+      device: { type: 'string', default: 'cpu' },
     },
   });
+  const device = requireName('device', values.device, ['cpu', 'cuda']);
   const batch = Number(values.batch);
   const { model: name, recipe } = values;
-  const model = createModel(name, { inputBits: Number(values.bits), recipe, seed: 0 });
+  const model = createModel(name, { inputBits: Number(values.bits), recipe, seed: 0, device });
   const pixels = model.spec.inputShape.reduce((a, b) => a * b, 1);
   const random = <T extends Float32Array | Int32Array>(array: T, value: () => number): T => {
     for (let i = 0; i < array.length; i++) array[i] = value();
@@ -38,14 +41,16 @@ function main(): void {
       'f32',
       [batch, ...model.spec.inputShape],
       random(new Float32Array(batch * pixels), Math.random),
+      device,
     ),
     labels: Tensor.from(
       'i32',
       [batch],
       random(new Int32Array(batch), () => Math.floor(Math.random() * model.classes)),
+      device,
     ),
   }));
-  const arithmetic = requireGradientArithmetic(values['gradient-arithmetic']);
+  const arithmetic = requireGradientArithmetic(values['gradient-arithmetic'], device);
   const trainer = createTrainer(model, {
     optimizer: adam({ learningRate: 1e-3 }),
     gradientArithmetic: arithmetic,
@@ -60,9 +65,13 @@ function main(): void {
     const begin = process.hrtime.bigint();
     for (let i = 0; i < times; i++, done++) {
       const { images, labels } = pool[done % POOL] as (typeof pool)[number];
-      if (values.task === 'train') trainer.step(images, labels);
-      else runAttack(attack, attackable, images, labels, { seed: done }).adversarial.dispose();
+      if (values.task === 'train') {
+        if (device === 'cpu') trainer.step(images, labels);
+        else trainer.queueStep(images, labels);
+      } else runAttack(attack, attackable, images, labels, { seed: done }).adversarial.dispose();
     }
+    if (trainer.unreadSteps > 0) trainer.readSteps();
+    native().synchronize(device);
     return Number(process.hrtime.bigint() - begin) / 1e9;
   };
   const reply = (value: object): void => {
