@@ -5,6 +5,8 @@
 //     --packed                         hardbit_packed.node alone, which needs neither oneDNN nor OpenMP
 //     --tests                          and the C++ tests, build/cmake/Release/hardbit_tests
 //     --sanitize                       all with address and undefined-behaviour sanitizers, in build/sanitize
+//     --cuda                           with CUDA wherever nvcc is, for all GPUs (else where there is a GPU too, for that one);
+//                                      HARDBIT_CUDA_ARCHITECTURES names others, as CMake does
 //     --emulate                        with the CUDA back end's kernels run by the CPU, for tests, in build/emulate
 //     --jobs N                         compilers at a time (default: the processors this process may use)
 import { spawnSync } from 'node:child_process';
@@ -20,6 +22,7 @@ const { values: options } = parseArgs({
     tests: { type: 'boolean', default: false },
     sanitize: { type: 'boolean', default: false },
     emulate: { type: 'boolean', default: false },
+    cuda: { type: 'boolean', default: false },
     packed: { type: 'boolean', default: false },
     jobs: { type: 'string', default: String(availableParallelism()) },
   },
@@ -43,6 +46,10 @@ if (options.packed && (options.tests || options.sanitize || options.emulate)) {
 if (options.sanitize && options.emulate)
   fail('--sanitize and --emulate are builds of their own; choose one.');
 const withTests = options.tests || options.sanitize;
+const architectures = process.env['HARDBIT_CUDA_ARCHITECTURES'];
+if (options.cuda && (options.packed || options.sanitize || options.emulate)) {
+  fail('--cuda is a build of its own; leave --packed, --sanitize and --emulate out.');
+}
 const kind = options.sanitize ? 'sanitize' : options.emulate ? 'emulate' : 'cmake';
 const folder = join(root, 'build', kind);
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
@@ -52,7 +59,8 @@ const common = [
     `--CDHARDBIT_SANITIZE=${options.sanitize ? 'ON' : 'OFF'}`,
     `--CDHARDBIT_TESTS=${withTests ? 'ON' : 'OFF'}`,
     `--CDHARDBIT_PACKED_ONLY=${options.packed ? 'ON' : 'OFF'}`,
-    ...(options.emulate ? ['--CDHARDBIT_CUDA=EMULATION'] : []),
+    `--CDHARDBIT_CUDA=${options.emulate ? 'EMULATION' : options.cuda ? 'ON' : 'AUTO'}`,
+    ...(architectures === undefined ? [] : [`--CDCMAKE_CUDA_ARCHITECTURES=${architectures}`]),
   ],
 ];
 

@@ -5,8 +5,8 @@
 #   OUT=folder bash scripts/gpu-check.sh [probe] [build] [tests] [sanitizer] [study] [bench]     default: all
 #
 # Writes OUT/gpu-check.json (which steps passed, in how many seconds, on which GPU), OUT/gpu-probe.json,
-# OUT/tests.xml, OUT/sanitizer.log, OUT/study.json and OUT/bench-*.json. Needs nvcc, CMake 3.25 and a driver. Node is taken
-# from NODE, else from PATH; without oneDNN the CPU's float products are plain loops. GoogleTest is the installed one,
+# OUT/tests.xml, OUT/sanitizer.log, OUT/study.json and OUT/gpu-bench.json. Needs nvcc, CMake 3.25, a driver and the built dist/
+# (npm run build:ts). Node is taken from NODE, else from PATH, PyTorch from PYTHON; without oneDNN the CPU's float products are plain loops. GoogleTest is the installed one,
 # or HARDBIT_GTEST_SOURCE's. Ends with a status other than 0 where a step failed, after all of them ran.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -86,11 +86,7 @@ study() {
 }
 
 bench() {
-  "$NODE" dist/cli/main.js bench gpu --out "$OUT/bench-gpu.json" &&
-    "$NODE" dist/cli/main.js bench train --device cuda --model vgg-small --recipe bnn --batch 1024 --bits 2 \
-      --gradient-arithmetic float,bf16,int8 --out "$OUT/bench-train.json" &&
-    "$NODE" dist/cli/main.js bench attack --device cuda --model vgg-small --recipe bnn --batch 1024 --bits 2 \
-      --gradient-arithmetic float,bf16,int8 --out "$OUT/bench-attack.json"
+  "$NODE" scripts/gpu-bench.mjs --out "$OUT/gpu-bench.json" --python "${PYTHON:-python3}"
 }
 
 step probe probe
@@ -104,7 +100,9 @@ step bench bench
   echo "{ \"gpu\": \"$gpu\", \"computeCapability\": \"$capability\", \"driver\": \"$driver\","
   echo "  \"nvcc\": \"$(nvcc --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')\", \"date\": \"$(date -u +%FT%TZ)\","
   echo "  \"steps\": ["
-  (IFS=$'\n'; printf '    %s' "${results[0]:-}"; printf ',\n    %s' "${results[@]:1}")
+  for i in "${!results[@]}"; do
+    echo "    ${results[$i]}$([ $((i + 1)) -lt ${#results[@]} ] && echo ,)"
+  done
   echo " ] }"
 } >"$OUT/gpu-check.json"
 cat "$OUT/gpu-check.json"

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The CUDA back end by nvcc, for every generation of GPUs, and what a machine without a GPU can say of it: it compiles, hot
+# kernels keep their registers, and the addon loads, tells why there is no GPU, and computes on the CPU.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+if ! command -v nvcc >/dev/null; then
+  echo 'cuda-build: nvcc is missing here; not built.'
+  exit 0
+fi
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! node scripts/build.mjs --cuda >"$log" 2>&1; then
+  tail -n 60 "$log" >&2
+  exit 1
+fi
+# ptxas reads registers that do not fit. The float kernels with the largest tiles may (a few bytes), products of bits and bytes may not.
+if grep -i 'spilled' "$log" | grep -E 'binary_product|byte_backward|byte_product'; then
+  echo 'cuda-build: the kernels above spill registers.' >&2
+  exit 1
+fi
+node --input-type=module -e "
+import { loadAddon } from './dist/addon.js';
+const core = loadAddon({ what: 'native core', file: 'hardbit.node', variable: 'HARDBIT_ADDON', cure: 'npx hardbit build' });
+const { cuda } = core.info();
+if (!cuda.built) throw new Error('the addon was built without CUDA');
+if (cuda.devices.length === 0) {
+  if (cuda.reason === '') throw new Error('no GPU, and no reason');
+  let code;
+  try { core.tensor('f32', [2], new Float32Array(2), 'cuda'); } catch (error) { code = error.code; }
+  if (code !== 'ERR_HARDBIT_NO_CUDA') throw new Error('a tensor without a GPU: ' + code);
+}
+const sum = core.add(core.tensor('f32', [1], Float32Array.of(1)), core.tensor('f32', [1], Float32Array.of(2)));
+if (sum.read()[0] !== 3) throw new Error('the CPU path is broken');
+console.log(cuda.reason || cuda.devices.map(({ name }) => name).join(', '));
+"
+echo '1 passed, 0 failed'
