@@ -53,7 +53,7 @@ async function deployed(path: string, imagesPath: string, device: Device): Promi
     const { HardbitError } = await import('../errors.js');
     throw new HardbitError(
       'ERR_HARDBIT_UNSUPPORTED',
-      `'${path}' is a deployed network, which runs on the cpu alone; use --device cpu, or its model file.`,
+      `'${path}' is a deployed network, which predict runs on the cpu alone; use --device cpu, or its model file.`,
     );
   }
   const { PackedNetwork } = await import('../packed/packed.js');
