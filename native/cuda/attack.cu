@@ -54,21 +54,18 @@ void attack_sign_start(const float* origin, float alpha, float epsilon, const Ph
                        std::uint32_t stream, std::uint64_t first_row, float* y, std::int64_t rows,
                        std::int64_t columns) {
   const Philox random = philox;
-  const std::int64_t parts = ceil_div<std::int64_t>(columns, 32);
-  if (parts == 0) return;
-  // One bit a pixel: a block of four words serves 128, a thread takes one word.
-  for_each(rows * parts, [=] __device__(std::int64_t i) {
-    const Place place = place_of(i, parts);
-    const Philox::Block words = random.row_block(static_cast<std::uint32_t>(place.column / 4),
+  // One bit a pixel: a block of four words serves 128. Computing it again for each of them takes little more
+  // time than the memory does.
+  for_each(rows * columns, [=] __device__(std::int64_t i) {
+    const Place place = place_of(i, columns);
+    const auto column = static_cast<std::uint32_t>(place.column % 128);
+    const Philox::Block words = random.row_block(static_cast<std::uint32_t>(place.column / 128),
                                                  first_row + static_cast<std::uint64_t>(place.row), stream);
-    const std::uint32_t word = words[static_cast<std::size_t>(place.column % 4)];
-    for (int k = 0; k < 32; ++k) {
-      const std::int64_t column = place.column * 32 + k;
-      if (column >= columns) break;
-      const float x = origin[place.row * columns + column];
-      const float noise = alpha * static_cast<float>(2 * static_cast<int>(word >> k & 1U) - 1);
-      y[place.row * columns + column] = ball_clamp(x + noise, x, epsilon);
-    }
+    const std::uint32_t low = column < 32 ? words[0] : words[1];
+    const std::uint32_t word = column < 64 ? low : column < 96 ? words[2] : words[3];
+    const float x = origin[i];
+    const float noise = alpha * static_cast<float>(2 * static_cast<int>(word >> column % 32 & 1U) - 1);
+    y[i] = ball_clamp(x + noise, x, epsilon);
   });
 }
 

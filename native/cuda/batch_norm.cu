@@ -73,22 +73,28 @@ void statistics(const float* x, float, std::int64_t rows, std::int64_t channels,
       });
 }
 
-/// Exact sums. A square is below 2^63; its upper and lower 32 bits are summed apart, so that 2^32 rows cannot
-/// overflow.
+/// Exact sums. A square of 32 bits is below 2^63; its upper and lower 32 bits are summed apart, so that 2^32
+/// rows cannot overflow.
 template <class T>
 void statistics(const T* x, float scale, std::int64_t rows, std::int64_t channels, Statistics to) {
+  constexpr int sum_count = sizeof(T) == 2 ? 2 : 3;
   const auto n = static_cast<double>(rows);
-  column_sums<std::int64_t, 3>(
+  column_sums<std::int64_t, sum_count>(
       rows, channels,
       [=] __device__(std::int64_t row, std::int64_t c, std::int64_t * sums) {
-        const std::int64_t v = x[row * channels + c];
-        const auto square = static_cast<std::uint64_t>(v * v);
+        const std::int32_t v = x[row * channels + c];
         sums[0] += v;
-        sums[1] += static_cast<std::int64_t>(square & 0xFFFFFFFFU);
-        sums[2] += static_cast<std::int64_t>(square >> 32);
+        if constexpr (sizeof(T) == 2) {
+          sums[1] += v * v;
+        } else {
+          const auto square = static_cast<std::uint64_t>(std::int64_t{v} * v);
+          sums[1] += static_cast<std::int64_t>(square & 0xFFFFFFFFU);
+          sums[2] += static_cast<std::int64_t>(square >> 32);
+        }
       },
       [=] __device__(std::int64_t c, const std::int64_t* sums) {
-        const Int128 squares = static_cast<Int128>(sums[1]) + (static_cast<Int128>(sums[2]) << 32);
+        Int128 squares = sums[1];
+        if constexpr (sizeof(T) == 4) squares += static_cast<Int128>(sums[2]) << 32;
         const Int128 sum = sums[0];
         // n²·variance, exact before the rounding
         const auto spread = static_cast<double>(squares * rows - sum * sum);
@@ -168,59 +174,63 @@ void apply_signs(const Tensor& x, float scale, const Normalization& norm, const 
   });
 }
 
-/// The gradient of y: dy itself, or what the surrogate of the sign makes of it.
+/// The gradient of y where y is not needed: dy, or what a mask lets through of it.
+struct MaskedGradient {
+  const float* dy;
+  std::int64_t channels;
+  std::int64_t row_words;
+  const std::uint64_t* mask;
+
+  __device__ float operator()(std::int64_t row, std::int64_t c) const {
+    const float g = dy[row * channels + c];
+    return mask == nullptr || bit_at(mask, row_words, row, c) ? g : 0.0F;
+  }
+};
+
+/// What the surrogates of y, which is computed again, make of dy.
 template <class T>
-struct Gradient {
+struct SurrogateGradient {
   const float* dy;
   const T* x;
   float scale;
   Normalization norm;
   std::int64_t channels;
-  std::int64_t row_words;
-  const std::uint64_t* mask;
-  ops::SignSurrogate surrogate;
+  bool approx;
 
   __device__ float operator()(std::int64_t row, std::int64_t c) const {
     const std::int64_t i = row * channels + c;
     const float g = dy[i];
-    switch (surrogate) {
-      case ops::SignSurrogate::clipped:
-        return bit_at(mask, row_words, row, c) ? g : 0.0F;
-      case ops::SignSurrogate::identity:
-        return g;
-      case ops::SignSurrogate::approx: {
-        const float a = std::fabs(norm.value(x[i], scale, c));
-        return a <= 1.0F ? g * (2.0F - 2.0F * a) : 0.0F;
-      }
-      default: {
-        // As cpu/quantize.cpp's swish_slope.
-        const double a = std::fabs(ops::swish_sign_beta * static_cast<double>(norm.value(x[i], scale, c)));
-        if (a > 800) return static_cast<float>(static_cast<double>(g) * 0.0);
-        const double e = std::exp(-a);
-        const double sum = 1 + e;
-        const double slope = ops::swish_sign_beta * (2 - a * (1 - e) / sum) * 2 * e / (sum * sum);
-        return static_cast<float>(static_cast<double>(g) * slope);
-      }
+    const float y = norm.value(x[i], scale, c);
+    if (approx) {
+      const float a = std::fabs(y);
+      return a <= 1.0F ? g * (2.0F - 2.0F * a) : 0.0F;
     }
+    // As cpu/quantize.cpp's swish_slope.
+    const double a = std::fabs(ops::swish_sign_beta * static_cast<double>(y));
+    if (a > 800) return static_cast<float>(static_cast<double>(g) * 0.0);
+    const double e = std::exp(-a);
+    const double sum = 1 + e;
+    const double slope = ops::swish_sign_beta * (2 - a * (1 - e) / sum) * 2 * e / (sum * sum);
+    return static_cast<float>(static_cast<double>(g) * slope);
   }
 };
 
-template <class T>
-Gradient<T> gradient_of(const float* dy, const T* x, float scale, const Normalization& norm,
-                        std::int64_t channels, ops::SignSurrogate surrogate, const Tensor* mask) {
-  return {dy,
-          x,
-          scale,
-          norm,
-          channels,
-          words(channels),
-          mask == nullptr ? nullptr : mask->data<const std::uint64_t>(),
-          surrogate};
+/// Calls f(gradient) with the gradient of y that the surrogate makes of dy: a device function of row and
+/// channel. The few registers of those that need no y are not held up by the others.
+template <class T, class F>
+void with_gradient(const float* dy, const T* x, float scale, const Normalization& norm, std::int64_t channels,
+                   ops::SignSurrogate surrogate, const Tensor* mask, const F& f) {
+  const bool approx = surrogate == ops::SignSurrogate::approx;
+  if (approx || surrogate == ops::SignSurrogate::swish) {
+    return f(SurrogateGradient<T>{dy, x, scale, norm, channels, approx});
+  }
+  f(MaskedGradient{dy, channels, words(channels),
+                   mask == nullptr ? nullptr : mask->data<const std::uint64_t>()});
 }
 
 /// Two passes: sums of the gradient, then dx = factor·(g − offset − (z − mean)·slope).
-template <class T>
-void backward(Gradient<T> gradient, const T* x, float scale, const float* gamma, const float* mean,
+template <class T, class G>
+void backward(G gradient, const T* x, float scale, const float* gamma, const float* mean,
               const float* inverse_deviation, float* dx, float* dgamma, float* dbeta, std::int64_t rows,
               std::int64_t channels) {
   const Scratch<float> shared(3 * channels);
@@ -248,9 +258,8 @@ void backward(Gradient<T> gradient, const T* x, float scale, const float* gamma,
   });
 }
 
-template <class T>
-void eval_backward(Gradient<T> gradient, const float* factor, float* dx, std::int64_t rows,
-                   std::int64_t channels) {
+template <class G>
+void eval_backward(G gradient, const float* factor, float* dx, std::int64_t rows, std::int64_t channels) {
   for_each_element(rows, channels, [=] __device__(std::int64_t row, std::int64_t c, std::int64_t i) {
     dx[i] = gradient(row, c) * factor[c];
   });
@@ -278,9 +287,9 @@ void batch_norm_backward(const Tensor& dy, const Tensor& x, float scale, const T
                          const Tensor& mean, const Tensor& inverse_deviation,
                          const ops::BatchNormGradients& out) {
   with_elements(x, [&](const auto* p) {
-    backward(gradient_of(dy.data<float>(), p, scale, {}, x.columns(), ops::SignSurrogate::identity, nullptr),
-             p, scale, gamma.data<float>(), mean.data<float>(), inverse_deviation.data<float>(),
-             out.dx.data<float>(), out.dgamma.data<float>(), out.dbeta.data<float>(), x.rows(), x.columns());
+    backward(MaskedGradient{dy.data<float>(), x.columns(), words(x.columns()), nullptr}, p, scale,
+             gamma.data<float>(), mean.data<float>(), inverse_deviation.data<float>(), out.dx.data<float>(),
+             out.dgamma.data<float>(), out.dbeta.data<float>(), x.rows(), x.columns());
   });
 }
 
@@ -297,9 +306,8 @@ void batch_norm_eval_backward(const Tensor& dy, const Tensor& gamma, const Tenso
                               float epsilon, const Tensor& dx) {
   const Scratch<float> factor(dy.columns());
   fill_factors(gamma.data<float>(), running_variance.data<float>(), epsilon, factor.data(), dy.columns());
-  eval_backward(gradient_of(dy.data<float>(), dy.data<const float>(), 1, {}, dy.columns(),
-                            ops::SignSurrogate::identity, nullptr),
-                factor.data(), dx.data<float>(), dy.rows(), dy.columns());
+  eval_backward(MaskedGradient{dy.data<float>(), dy.columns(), words(dy.columns()), nullptr}, factor.data(),
+                dx.data<float>(), dy.rows(), dy.columns());
 }
 
 void batch_norm_sign_train(const Tensor& x, float scale, const Tensor& gamma, const Tensor& beta,
@@ -320,9 +328,10 @@ void batch_norm_sign_backward(const Tensor& dy, const Tensor& x, float scale, co
   fill_training_factors(gamma.data<float>(), inverse_deviation.data<float>(), factor.data(), channels);
   const Normalization norm{mean.data<float>(), factor.data(), beta.data<float>()};
   with_elements(x, [&](const auto* p) {
-    backward(gradient_of(dy.data<float>(), p, scale, norm, channels, surrogate, mask), p, scale,
-             gamma.data<float>(), mean.data<float>(), inverse_deviation.data<float>(), out.dx.data<float>(),
-             out.dgamma.data<float>(), out.dbeta.data<float>(), x.rows(), channels);
+    with_gradient(dy.data<float>(), p, scale, norm, channels, surrogate, mask, [&](const auto& gradient) {
+      backward(gradient, p, scale, gamma.data<float>(), mean.data<float>(), inverse_deviation.data<float>(),
+               out.dx.data<float>(), out.dgamma.data<float>(), out.dbeta.data<float>(), x.rows(), channels);
+    });
   });
 }
 
@@ -344,8 +353,9 @@ void batch_norm_sign_eval_backward(const Tensor& dy, const Tensor* x, float scal
   const Normalization norm{running_mean.data<float>(), factor.data(), beta.data<float>()};
   // Where no x is needed, dy stands in for it and is not read as such.
   with_elements(x == nullptr ? dy : *x, [&](const auto* p) {
-    eval_backward(gradient_of(dy.data<float>(), p, scale, norm, channels, surrogate, mask), factor.data(),
-                  dx.data<float>(), dy.rows(), channels);
+    with_gradient(dy.data<float>(), p, scale, norm, channels, surrogate, mask, [&](const auto& gradient) {
+      eval_backward(gradient, factor.data(), dx.data<float>(), dy.rows(), channels);
+    });
   });
 }
 

@@ -11,25 +11,26 @@ namespace {
 constexpr unsigned warps = 8;
 
 /// The largest of a row; the first among equals, a NaN never, 0 where all are NaN. On all lanes.
-__device__ std::int64_t largest(const float* row, std::int64_t classes) {
-  std::int64_t best = -1;
+__device__ unsigned largest(const float* row, unsigned classes) {
+  constexpr unsigned none = ~0U;
+  unsigned best = none;
   float most = 0;
-  for (std::int64_t c = threadIdx.x % 32; c < classes; c += 32) {
+  for (unsigned c = threadIdx.x % 32; c < classes; c += 32) {
     const float v = row[c];
-    if (v == v && (best < 0 || v > most)) {
+    if (v == v && (best == none || v > most)) {
       best = c;
       most = v;
     }
   }
   for (int step = 16; step > 0; step /= 2) {
-    const std::int64_t other = __shfl_xor_sync(all_lanes, best, step);
+    const unsigned other = __shfl_xor_sync(all_lanes, best, step);
     const float v = __shfl_xor_sync(all_lanes, most, step);
-    if (other >= 0 && (best < 0 || v > most || (v == most && other < best))) {
+    if (other != none && (best == none || v > most || (v == most && other < best))) {
       best = other;
       most = v;
     }
   }
-  return best < 0 ? 0 : best;
+  return best == none ? 0 : best;
 }
 
 __device__ double warp_sum(double value) {
@@ -39,23 +40,23 @@ __device__ double warp_sum(double value) {
 
 __global__ void __launch_bounds__(256)
     cross_entropy_kernel(const float* logits, const std::int32_t* labels, double scale, float* losses,
-                         float* gradient, std::int64_t rows, std::int64_t classes, std::uint32_t* reports) {
+                         float* gradient, std::int64_t rows, unsigned classes, std::uint32_t* reports) {
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / 32;
   if (row >= rows) return;
   const unsigned lane = threadIdx.x % 32;
   const float* const z = logits + row * classes;
   float* const g = gradient + row * classes;
-  std::int64_t label = labels[row];
-  if (label < 0 || label >= classes) {
+  auto label = static_cast<unsigned>(labels[row]);
+  if (label >= classes) {
     if (lane == 0) report(reports, Report::label);
     label = 0;
   }
-  const std::int64_t top = largest(z, classes);
+  const unsigned top = largest(z, classes);
   const auto most = static_cast<double>(z[top]);
   // Σ exp(z_j − most) = 1 + others. On confident rows `others` is tiny and must not be rounded away by the 1.
   double others = 0;
   double not_label = 0;
-  for (std::int64_t c = lane; c < classes; c += 32) {
+  for (unsigned c = lane; c < classes; c += 32) {
     const double e = std::exp(static_cast<double>(z[c]) - most);
     if (c != top) others += e;
     if (c != label) not_label += e;
@@ -63,7 +64,7 @@ __global__ void __launch_bounds__(256)
   others = warp_sum(others);
   not_label = warp_sum(not_label);
   const double factor = scale / (1 + others);
-  for (std::int64_t c = lane; c < classes; c += 32) {
+  for (unsigned c = lane; c < classes; c += 32) {
     g[c] = c == label ? static_cast<float>(-factor * not_label)
                       : static_cast<float>(factor * std::exp(static_cast<double>(z[c]) - most));
   }
@@ -72,10 +73,10 @@ __global__ void __launch_bounds__(256)
 }
 
 __global__ void __launch_bounds__(256)
-    argmax_kernel(const float* logits, std::int32_t* indices, std::int64_t rows, std::int64_t classes) {
+    argmax_kernel(const float* logits, std::int32_t* indices, std::int64_t rows, unsigned classes) {
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * warps + threadIdx.x / 32;
   if (row >= rows) return;
-  const std::int64_t best = largest(logits + row * classes, classes);
+  const unsigned best = largest(logits + row * classes, classes);
   if (threadIdx.x % 32 == 0) indices[row] = static_cast<std::int32_t>(best);
 }
 

@@ -1,5 +1,3 @@
-#include <type_traits>
-
 #include "cuda/pack_bits.h"
 #include "cuda/pool2d.h"
 
@@ -10,7 +8,7 @@
 namespace hardbit::cuda {
 namespace {
 
-/// The same numbers as 32-bit integers: a pooled image has fewer pixels than that.
+/// The same numbers as 32-bit integers, which the sides of pooled images and places beside them fit in.
 struct Sizes {
   int height, width, out_height, out_width;
   int kernel_height, kernel_width, stride_height, stride_width, above, left;
@@ -108,43 +106,42 @@ void max_pool2d_bits(const Pooling& pooling, const std::uint64_t* x, std::uint64
   const Sizes s(pooling);
   const std::int64_t units = words(s.channels);
   for_each(windows(pooling) * units, [=] __device__(std::int64_t i) {
-    const Spot out = spot_of(i, s.out_height, s.out_width, units);
     std::uint64_t any = 0;
-    int first = -1;
-    std::uint8_t* const places =
-        index == nullptr ? nullptr : index + (i / units) * s.channels + out.unit * 64;
-    const int count = static_cast<int>(s.channels - out.unit * 64 < 64 ? s.channels - out.unit * 64 : 64);
-    each_place(s, out, units, [&](int at, std::int64_t from) {
-      if (places != nullptr) {
-        if (first < 0) {
-          for (int c = 0; c < count; ++c) places[c] = static_cast<std::uint8_t>(at);
-          first = at;
-        }
-        const std::uint64_t found = x[from] & ~any;
-        for (int c = 0; c < count; ++c) {
-          if ((found >> c & 1) != 0) places[c] = static_cast<std::uint8_t>(at);
-        }
-      }
-      any |= x[from];
-    });
+    each_place(s, spot_of(i, s.out_height, s.out_width, units), units,
+               [&](int, std::int64_t from) { any |= x[from]; });
     y[i] = any;
+  });
+  if (index == nullptr) return;
+  // A byte a thread, so that neighbours read one word and write side by side.
+  for_each(windows(pooling) * s.channels, [=] __device__(std::int64_t i) {
+    Spot out = spot_of(i, s.out_height, s.out_width, s.channels);
+    const auto shift = static_cast<unsigned>(out.unit % 64);
+    out.unit /= 64;
+    int first = -1;
+    bool found = false;
+    each_place(s, out, units, [&](int at, std::int64_t from) {
+      const bool set = !found && (x[from] >> shift & 1) != 0;
+      if (first < 0 || set) first = at;
+      found = found || set;
+    });
+    index[i] = static_cast<std::uint8_t>(first);
   });
 }
 
 void max_pool2d_backward(const Pooling& pooling, const float* dy, const std::uint8_t* index, float* dx) {
   const Sizes s(pooling);
+  const int places = s.kernel_height * s.kernel_width;
+  // Windows that share no pixel leave a gradient of −0 as it is, as those of the cpu do.
+  const bool disjoint = s.stride_height >= s.kernel_height && s.stride_width >= s.kernel_width;
   std::uint32_t* const reports = report_words();
   for_each(pixels(pooling) * s.channels, [=] __device__(std::int64_t i) {
     float sum = 0;
     each_window(s, spot_of(i, s.height, s.width, s.channels), s.channels, [&](int place, std::int64_t from) {
-      if (index[from] == place) sum += dy[from];
+      const int winner = index[from];
+      if (winner == place) sum = disjoint ? dy[from] : sum + dy[from];
+      if (winner >= places) report(reports, Report::place);
     });
     dx[i] = sum;
-  });
-  const int places = s.kernel_height * s.kernel_width;
-  if (places == 256) return;
-  for_each(windows(pooling) * s.channels, [=] __device__(std::int64_t i) {
-    if (index[i] >= places) report(reports, Report::place);
   });
 }
 

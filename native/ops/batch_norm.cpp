@@ -157,7 +157,8 @@ BatchNormGradients batch_norm_sign_backward(const Tensor& dy, const Tensor& x, d
   const std::int64_t channels = x.columns();
   check::f32(op, "beta", beta, {channels});
   check_mask(op, dy, surrogate, mask);
-  const Device device = common_device(dy, x, gamma, beta, mean, inverse_deviation);
+  const Device device =
+      common_device(dy, x, gamma, beta, mean, inverse_deviation, mask != nullptr ? *mask : dy);
   BatchNormGradients out{Tensor::empty(DType::f32, x.shape(), device),
                          Tensor::empty(DType::f32, {channels}, device),
                          Tensor::empty(DType::f32, {channels}, device)};
@@ -201,7 +202,8 @@ Tensor batch_norm_sign_eval_backward(const Tensor& dy, const Tensor* x, double s
     check::shape(op, "x", *x, dy.shape());
   }
   const float eps = check::not_negative(op, "epsilon", epsilon);
-  const Device device = common_device(dy, gamma, beta, running_mean, running_variance);
+  const Device device = common_device(dy, x != nullptr ? *x : dy, gamma, beta, running_mean, running_variance,
+                                      mask != nullptr ? *mask : dy);
   Tensor dx = Tensor::empty(DType::f32, dy.shape(), device);
   dispatch<cpu::batch_norm_sign_eval_backward, cuda::batch_norm_sign_eval_backward>(
       device, dy, x, z_scale, gamma, beta, running_mean, running_variance, eps, surrogate, mask, dx);

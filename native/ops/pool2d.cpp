@@ -13,6 +13,7 @@ namespace {
 
 constexpr std::int64_t most_places = 256;  // an index is a byte
 constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
+constexpr std::int64_t most_side = 1 << 30;  // places beside an image fit in 32 bits too
 
 void check_geometry(const char* op, const Pool2dGeometry& g) {
   constexpr std::array<const char*, 2> axis = {"rows", "columns"};
@@ -36,6 +37,11 @@ void check_geometry(const char* op, const Pool2dGeometry& g) {
 Pooling check_pooling(const char* op, const Pool2dGeometry& g, std::int64_t images, std::int64_t height,
                       std::int64_t width, std::int64_t channels) {
   check_geometry(op, g);
+  if (height > most_side || width > most_side) {
+    check::fail("ERR_HARDBIT_SHAPE", op,
+                "images of " + std::to_string(height) + "×" + std::to_string(width) +
+                    " pixels; expected at most 2^30 a side.");
+  }
   const std::int64_t rows = height + g.padding[0] + g.padding[1] - g.kernel[0];
   const std::int64_t columns = width + g.padding[2] + g.padding[3] - g.kernel[1];
   if (height < 1 || width < 1 || rows < 0 || columns < 0) {

@@ -11,8 +11,8 @@ namespace hardbit::ops {
 // Pooling of NHWC: x [N, H, W, C] → [N, OH, OW, C], OH = ⌊(H + above + below − KH) / SH⌋ + 1, columns alike.
 // The places of a window are counted row-major from 0. Where the kernel or stride is below 1, the kernel has
 // more than 256 places, or a padding is negative or not below its kernel: ERR_HARDBIT_ARGUMENT; where x has
-// no pixels, or fewer with its padding than the kernel: ERR_HARDBIT_SHAPE. Every window then holds a pixel of
-// x.
+// no pixels, more than 2^30 a side, or fewer with its padding than the kernel: ERR_HARDBIT_SHAPE. Every
+// window then holds a pixel of x.
 
 struct MaxPooled {
   Tensor y;                     // x's dtype, [N, OH, OW, C]
@@ -24,9 +24,8 @@ struct MaxPooled {
 MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_index);
 
 /// Adds dy f32 [N, OH, OW, C] to the places that `index` names: f32 [N, H, W, C], `size` = {H, W}. Windows
-/// that overlap are added in row-major order. A place outside the kernel: ERR_HARDBIT_ARGUMENT
-/// (on a GPU by the next read from it); one in the
-/// padding receives nothing.
+/// that overlap are added in row-major order. A place outside the kernel: ERR_HARDBIT_ARGUMENT (on a GPU by
+/// the next read from it); one in the padding receives nothing.
 Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry);
 

@@ -48,10 +48,13 @@ TEST(AttackStep, AgreesWithALoopAndStaysInsideTheBall) {
     const Tensor origin = random_tensor({n}, 3, 0, 1);
     test::poison_cache();
     const auto y = values<float>(ops::attack_step(x, g, origin, 0.02, 0.3));
+    const auto from = values<float>(x);
+    const auto slope = values<float>(g);
+    const auto center = values<float>(origin);
     for (std::size_t i = 0; i < y.size(); ++i) {
-      const float moved = x.data<float>()[i] + (g.data<float>()[i] > 0 ? 0.02F : -0.02F);
-      const float low = std::max(0.0F, origin.data<float>()[i] - 0.3F);
-      const float high = std::min(1.0F, origin.data<float>()[i] + 0.3F);
+      const float moved = from[i] + (slope[i] > 0 ? 0.02F : -0.02F);
+      const float low = std::max(0.0F, center[i] - 0.3F);
+      const float high = std::min(1.0F, center[i] + 0.3F);
       ASSERT_EQ(y[i], std::clamp(moved, low, high));
     }
     EXPECT_EQ(ops::perturbation(make({n}, y), origin, 0.3).outside, 0);
@@ -153,7 +156,7 @@ TEST(CountFlippable, AgreesWithTheReachableCodes) {
         std::int64_t expected = 0;
         const auto eps = static_cast<float>(epsilon);
         const auto levels = static_cast<float>((1 << bits) - 1);
-        for (const float v : x.span<const float>()) {
+        for (const float v : values<float>(x)) {
           const float low = std::max(0.0F, v - eps) * levels;
           const float high = std::min(1.0F, v + eps) * levels;
           expected += std::floor(low + 0.5F) != std::floor(high + 0.5F);
@@ -185,7 +188,7 @@ TEST(CountFlippable, TiesAreThoseOfTheOneDiscretizer) {
     const Tensor origin = make<float>({1}, {x});
     const auto reached = [&](float sign) {
       return quantize_code(
-          ops::attack_step(origin, make<float>({1}, {sign}), origin, 1, 0.1).data<float>()[0], 2);
+          values<float>(ops::attack_step(origin, make<float>({1}, {sign}), origin, 1, 0.1))[0], 2);
     };
     EXPECT_EQ(reached(1) != reached(-1), flips) << k;
     if (std::find(ties.begin(), ties.end(), k) != ties.end()) continue;
@@ -198,13 +201,13 @@ TEST(CountFlippable, TiesAreThoseOfTheOneDiscretizer) {
 TEST(Perturbation, SumsInDoubleAndFindsWhatIsOutside) {
   const Tensor b = make<float>({4}, {0.5F, 0.05F, 0.95F, 0.5F});
   const float beyond = std::nextafter(0.5F + 0.1F, 1.0F);
-  const Tensor a = make<float>({4}, {0.5F + 0.1F, 0, 1, beyond});
-  const auto p = ops::perturbation(a, b, 0.1);
+  const std::vector<float> moved = {0.5F + 0.1F, 0, 1, beyond};
+  const auto p = ops::perturbation(make({4}, moved), b, 0.1);
   EXPECT_EQ(p.outside, 1);
   EXPECT_DOUBLE_EQ(p.max, static_cast<double>(beyond) - 0.5);
   double sum = 0;
-  for (int i = 0; i < 4; ++i)
-    sum += std::abs(static_cast<double>(a.data<float>()[i]) - static_cast<double>(b.data<float>()[i]));
+  for (std::size_t i = 0; i < 4; ++i)
+    sum += std::abs(static_cast<double>(moved[i]) - static_cast<double>(values<float>(b)[i]));
   EXPECT_DOUBLE_EQ(p.sum, sum);
   EXPECT_EQ(ops::perturbation(make<float>({2}, {-0.01F, 1.01F}), make<float>({2}, {0, 1}), 0.1).outside, 2);
 }

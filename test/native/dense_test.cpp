@@ -138,10 +138,12 @@ TEST(Dense, SumRowsIsRoundedOnce) {
     const Tensor x = random_tensor({n, m}, 6);
     test::poison_cache();
     const auto sums = values<float>(ops::sum_rows(x));
+    const auto numbers = values<float>(x);
     ASSERT_EQ(sums.size(), static_cast<std::size_t>(m));
     for (std::int64_t j = 0; j < m; ++j) {
       long double sum = 0;
-      for (std::int64_t i = 0; i < n; ++i) sum += static_cast<long double>(x.data<float>()[i * m + j]);
+      for (std::int64_t i = 0; i < n; ++i)
+        sum += static_cast<long double>(numbers[static_cast<std::size_t>(i * m + j)]);
       // Double sums differ from the exact one by far less than half an fp32 step, save at a tie.
       ASSERT_NEAR(sums[static_cast<std::size_t>(j)], static_cast<float>(sum),
                   std::abs(static_cast<float>(sum)) * 0x1p-23);
@@ -149,7 +151,7 @@ TEST(Dense, SumRowsIsRoundedOnce) {
   }
   const Tensor images = random_tensor({3, 5, 7, 19}, 8);
   EXPECT_EQ(test::bytes(ops::sum_rows(images)), test::bytes(ops::sum_rows(images.reshape({105, 19}))));
-  const Tensor x = random_tensor({10007, 67}, 7);
+  const Tensor x = random_tensor({test::device() == Device::cpu ? 10007 : 3001, 67}, 7);
   test::expect_same_on_all_thread_counts([&] { return ops::sum_rows(x); });
 }
 

@@ -18,6 +18,7 @@ using test::bytes;
 using test::expect_error;
 using test::expect_same;
 using test::expect_same_on_all_thread_counts;
+using test::host;
 using test::make;
 using test::random_tensor;
 using test::values;
@@ -124,6 +125,7 @@ TYPED_TEST(MaxPool2dOf, IsTheFirstLargestOfEveryWindow) {
 }
 
 TYPED_TEST(MaxPool2dOf, WritesNothingElse) {
+  if (test::device() != Device::cpu) GTEST_SKIP() << "the cpu's own";
   for (const Case& c : cases) {
     const Shape out = pooled(c);
     const cpu::Pooling p{c.geometry, c.x[0], c.x[1], c.x[2], c.x[3], out[1], out[2]};
@@ -145,20 +147,20 @@ TEST(MaxPool2d, TheFirstNanWins) {
     std::vector<float> x = {-infinity, 7, infinity, -1};
     for (int i = first; i < 4; i += 2) x[static_cast<std::size_t>(i)] = nan;
     const auto [y, index] = ops::max_pool2d(make({1, 2, 2, 1}, x), square, true);
-    EXPECT_TRUE(std::isnan(y.data<float>()[0])) << first;
-    EXPECT_EQ(index->data<std::uint8_t>()[0], first);
+    EXPECT_TRUE(std::isnan(values<float>(y)[0])) << first;
+    EXPECT_EQ(values<std::uint8_t>(*index)[0], first);
   }
   const Tensor x = make<float>({1, 1, 6, 1}, {1, nan, nan, -infinity, -infinity, -infinity});
   const auto [y, index] = ops::max_pool2d(x, line, true);
-  EXPECT_TRUE(std::isnan(y.data<float>()[0]));
-  EXPECT_EQ(y.data<float>()[1], -infinity);
+  EXPECT_TRUE(std::isnan(values<float>(y)[0]));
+  EXPECT_EQ(values<float>(y)[1], -infinity);
   EXPECT_EQ(values<std::uint8_t>(*index), (std::vector<std::uint8_t>{1, 0}));
 }
 
 TEST(MaxPool2d, OfBitsEqualsThatOfTheirSigns) {
   for (const Case& c : cases) {
     const Tensor x = test::random_bits(c.x, 3);
-    const Tensor floats = ops::reference::unpack_signs(x);
+    const Tensor floats = ops::reference::unpack_signs(host(x));
     const auto expected = ops::max_pool2d(floats, c.geometry, true);
     test::poison_cache();
     const auto [y, index] = ops::max_pool2d(x, c.geometry, true);
@@ -173,10 +175,12 @@ TEST(MaxPool2dBackward, AddsTheGradientToTheWinner) {
     const auto x = whole_numbers<float>(element_count(c.x), 4);
     const Tensor dy = random_tensor(pooled(c), 5);
     const Tensor index = *ops::max_pool2d(make(c.x, x), c.geometry, true).index;
+    const auto places = values<std::uint8_t>(index);
+    const auto gradients = values<float>(dy);
     std::vector<float> expected(x.size(), 0);  // in the order of the windows, as promised
     each_place(c, [&](std::int64_t o, std::int64_t place, std::int64_t i) {
-      if (index.data<std::uint8_t>()[o] == place)
-        expected[static_cast<std::size_t>(i)] += dy.data<float>()[o];
+      const auto at = static_cast<std::size_t>(o);
+      if (places[at] == place) expected[static_cast<std::size_t>(i)] += gradients[at];
     });
     test::poison_cache();
     const Tensor dx = ops::max_pool2d_backward(dy, index, {c.x[1], c.x[2]}, c.geometry);
@@ -186,6 +190,7 @@ TEST(MaxPool2dBackward, AddsTheGradientToTheWinner) {
 }
 
 TEST(MaxPool2dBackward, WritesNothingElse) {
+  if (test::device() != Device::cpu) GTEST_SKIP() << "the cpu's own";
   for (const Case& c : cases) {
     const Shape out = pooled(c);
     const cpu::Pooling p{c.geometry, c.x[0], c.x[1], c.x[2], c.x[3], out[1], out[2]};
@@ -201,8 +206,9 @@ TEST(MaxPool2dBackward, WritesNothingElse) {
 
 TEST(PoolSigns, IsOrOrAndOfEachChannel) {
   for (const Case& c : cases) {
-    const Tensor x = test::random_bits(c.x, 7);
-    const Tensor all = test::random_bits({c.x[3]}, 8);
+    const Tensor operands[] = {test::random_bits(c.x, 7), test::random_bits({c.x[3]}, 8)};
+    const Tensor x = host(operands[0]);
+    const Tensor all = host(operands[1]);
     std::vector<bool> expected(static_cast<std::size_t>(element_count(pooled(c))));
     std::vector<bool> seen(expected.size());
     each_place(c, [&](std::int64_t o, std::int64_t, std::int64_t i) {
@@ -214,11 +220,11 @@ TEST(PoolSigns, IsOrOrAndOfEachChannel) {
       seen[at] = true;
     });
     test::poison_cache();
-    const Tensor y = ops::pool_signs(x, c.geometry, all);
+    const Tensor y = ops::pool_signs(operands[0], c.geometry, operands[1]);
     ASSERT_EQ(y.shape(), pooled(c));
     std::vector<float> signs;
     for (const bool bit : expected) signs.push_back(bit ? 1.0F : -1.0F);
-    expect_same(y, ops::reference::pack_signs(make(pooled(c), signs)), to_string(c.x));
+    expect_same(y, ops::reference::pack_signs(host(make(pooled(c), signs))), to_string(c.x));
   }
 }
 
@@ -228,14 +234,13 @@ TEST(PoolSigns, IsMaxPoolingMovedBehindTheThreshold) {
     const Tensor x = make(c.x, whole_numbers<float>(element_count(c.x), 9));
     const auto scale = test::random_floats(c.x[3], 10);
     const auto signs_of = [&](const Tensor& t) {
-      Tensor scaled = t.clone();
-      for (std::int64_t i = 0; i < t.count(); ++i)
-        scaled.data<float>()[i] = t.data<float>()[i] * scale[static_cast<std::size_t>(i % c.x[3])] - 0.1F;
-      return ops::reference::pack_signs(scaled);
+      auto scaled = values<float>(t);
+      for (std::size_t i = 0; i < scaled.size(); ++i) scaled[i] = scaled[i] * scale[i % scale.size()] - 0.1F;
+      return ops::reference::pack_signs(host(make(t.shape(), scaled))).to(test::device());
     };
     std::vector<float> falling;
     for (const float s : scale) falling.push_back(-s);
-    const Tensor all = ops::reference::pack_signs(make({c.x[3]}, falling));
+    const Tensor all = ops::reference::pack_signs(host(make({c.x[3]}, falling))).to(test::device());
     expect_same(ops::pool_signs(signs_of(x), c.geometry, all),
                 signs_of(ops::max_pool2d(x, c.geometry, false).y), to_string(c.x));
   }
@@ -245,15 +250,19 @@ TEST(AvgPool2d, IsTheMeanWithZerosForPadding) {
   for (const Case& c : cases) {
     const Tensor x = random_tensor(c.x, 11);
     const auto area = static_cast<double>(c.geometry.kernel[0] * c.geometry.kernel[1]);
+    const auto pixels = values<float>(x);
     std::vector<double> expected(static_cast<std::size_t>(element_count(pooled(c))));
     each_place(c, [&](std::int64_t o, std::int64_t, std::int64_t i) {
-      if (i >= 0) expected[static_cast<std::size_t>(o)] += static_cast<double>(x.data<float>()[i]) / area;
+      if (i < 0) return;
+      expected[static_cast<std::size_t>(o)] +=
+          static_cast<double>(pixels[static_cast<std::size_t>(i)]) / area;
     });
     test::poison_cache();
     const Tensor y = ops::avg_pool2d(x, c.geometry);
     ASSERT_EQ(y.shape(), pooled(c));
+    const auto means = values<float>(y);
     for (std::size_t o = 0; o < expected.size(); ++o)
-      ASSERT_NEAR(y.data<float>()[o], expected[o], 1e-6) << to_string(c.x);
+      ASSERT_NEAR(means[o], expected[o], 1e-6) << to_string(c.x);
   }
 }
 
@@ -261,9 +270,10 @@ TEST(AvgPool2dBackward, SpreadsTheGradientEvenly) {
   for (const Case& c : cases) {
     const Tensor dy = random_tensor(pooled(c), 12);
     const auto area = static_cast<float>(c.geometry.kernel[0] * c.geometry.kernel[1]);
+    const auto gradients = values<float>(dy);
     std::vector<float> expected(static_cast<std::size_t>(element_count(c.x)));
     each_place(c, [&](std::int64_t o, std::int64_t, std::int64_t i) {
-      if (i >= 0) expected[static_cast<std::size_t>(i)] += dy.data<float>()[o] / area;
+      if (i >= 0) expected[static_cast<std::size_t>(i)] += gradients[static_cast<std::size_t>(o)] / area;
     });
     test::poison_cache();
     const Tensor dx = ops::avg_pool2d_backward(dy, {c.x[1], c.x[2]}, c.geometry);
@@ -309,6 +319,12 @@ TEST(Pool2d, RefusesWrongArguments) {
                "padding right is 3");
   expect_error("ERR_HARDBIT_ARGUMENT", max({.kernel = {2, 2}, .padding = {0, -1, 0, 0}}), "padding below");
   expect_error("ERR_HARDBIT_SHAPE", max({.kernel = {5, 1}}), "4×4 pixels");
+  expect_error(
+      "ERR_HARDBIT_SHAPE",
+      [&] {
+        ops::max_pool2d(Tensor::zeros(DType::f32, {1, (1 << 30) + 1, 1, 0}, test::device()), square, false);
+      },
+      "2^30");
   expect_error("ERR_HARDBIT_SHAPE", [&] {
     ops::max_pool2d(Tensor::zeros(DType::f32, {1, 0, 4, 3}, test::device()), square, false);
   });

@@ -60,6 +60,9 @@ inline std::vector<unsigned char> bytes(const Tensor& x) {
   return all;
 }
 
+/// Where the host can read it: itself, or a copy.
+inline Tensor host(const Tensor& x) { return x.to(Device::cpu); }
+
 inline std::vector<float> random_floats(std::int64_t count, std::uint32_t seed, float low = -1,
                                         float high = 1) {
   std::mt19937 random(seed);
