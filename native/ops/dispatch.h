@@ -41,14 +41,6 @@ decltype(auto) dispatch(Device device, Arguments&&... arguments) {
   }
 }
 
-/// PORTING: goes when every operator has its cuda half.
-template <class Cpu>
-decltype(auto) dispatch(Device device, Cpu&& cpu) {
-  return dispatch(device, cpu, [&]() -> decltype(cpu()) {
-    throw Error("ERR_HARDBIT_UNSUPPORTED", "This operator has no CUDA half yet; use the cpu device.");
-  });
-}
-
 /// Of an operator that works on a few numbers of a model, on the cpu alone.
 inline void require_cpu(const char* op, Device device) {
   if (device == Device::cpu) return;
