@@ -8,6 +8,8 @@ export interface Attackable {
   /** Shape of one image, [H, W, C]. */
   readonly inputShape: readonly number[];
   readonly classes: number;
+  /** On a GPU, every vjp() of equal shapes queues the same work, so that its steps may be recorded once and run again. */
+  readonly recordable?: boolean;
   logits(images: Tensor): Tensor;
   /**
    * The vector-Jacobian product: runs the network, asks `cotangent` for dLoss/dLogits at these logits, and returns

@@ -1,5 +1,6 @@
 import { throwIfAborted } from '../errors.js';
 import { attackStep, attackStepL2, gatherRows, zeroRows } from '../ops/attack-step.js';
+import { type NativeRecording, record } from '../ops/recording.js';
 import { concatRows } from '../tensor/rows.js';
 import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -44,6 +45,9 @@ const PIXELS_PER_RUN = 2 ** 24;
 
 /** A batch is gathered anew once this fraction of its rows has stopped: copying then costs less than it saves. */
 const GATHER_FRACTION = 1 / 8;
+
+/** Steps that are left must be so many for recording one to pay. */
+const RECORDED_STEPS = 3;
 
 /** Tensors that live across steps. */
 class Held {
@@ -136,9 +140,26 @@ function* walk(
   const active = (): number[] =>
     range(examples.length).filter((row) => stopped[examples[row] as number] === false);
 
+  /** The first step makes what a network keeps for later ones; the others may be one recorded sequence. */
+  let recordable = !earlyStop && start.device === 'cuda' && attackable.recordable === true;
+  let recorded: NativeRecording | undefined;
+
   try {
     for (let step = 0; step < steps; step++) {
       throwIfAborted(signal);
+      if (recordable && step > 0 && steps - step >= RECORDED_STEPS) {
+        const { x, origin: center, labels: wanted } = batch;
+        recorded = record(() => {
+          const { gradient } = attackable.vjp(x, (output) => crossEntropy(output, wanted).gradient);
+          x.assign(move(x, gradient, center, stepSize, epsilon));
+        });
+        recordable = false;
+      }
+      if (recorded !== undefined) {
+        recorded.run();
+        yield fractionDone((step + 1) / steps);
+        continue;
+      }
       const seen = scope(() => {
         const { logits, gradient } = attackable.vjp(
           batch.x,
@@ -189,6 +210,7 @@ function* walk(
     const images = keep(scope(() => gatherRows(join(aside.map((part) => part.images)), place)));
     return { images, stopped, gradientCalls };
   } finally {
+    recorded?.dispose();
     held.dispose();
   }
 }

@@ -46,6 +46,8 @@ export const defaultGradientMode: GradientMode = {
 export interface ModelAttackable {
   readonly inputShape: readonly number[];
   readonly classes: number;
+  /** As Attackable has it. */
+  readonly recordable?: boolean;
   logits(images: Tensor): Tensor;
   vjp(
     images: Tensor,
@@ -246,6 +248,8 @@ export class Model {
     return {
       inputShape: this.inputShape,
       classes: this.classes,
+      // Stochastic rounding draws anew at each gradient.
+      recordable: gradientMode.arithmetic !== 'int8',
       logits: (images) => this.logits(images),
       vjp: (images, cotangent) =>
         scope(() => {

@@ -8,6 +8,7 @@ import { evaluateClean } from '../../lib/evaluation/clean.js';
 import { evaluateTransfer } from '../../lib/evaluation/transfer.js';
 import { evaluateWorstCase } from '../../lib/evaluation/worst-case.js';
 import { attackStep, attackStepL2 } from '../../lib/ops/attack-step.js';
+import { record } from '../../lib/ops/recording.js';
 import { memoryInfo } from '../../lib/tensor/runtime.js';
 import { scope } from '../../lib/tensor/scope.js';
 import type { Tensor } from '../../lib/tensor/tensor.js';
@@ -20,6 +21,46 @@ function apart(a: Float32Array, b: Float32Array): number {
 }
 
 describeOnGpu('attacks on a GPU', () => {
+  for (const norm of ['linf', 'l2'] as const) {
+    it(`take recorded steps as they take others (${norm})`, () => {
+      using both = onBoth(everyLayer, 3);
+      const attackable = both.gpu.attackable();
+      expect(attackable.recordable).to.equal(true);
+      expect(both.gpu.attackable({ arithmetic: 'int8' }).recordable).to.equal(false);
+      const attack = resolveAttack('pgd', { epsilon: norm === 'l2' ? 1 : 0.2, norm, steps: 7, restarts: 2 });
+      scope(() => {
+        const { images, labels } = noisy(5, both.cpu.inputShape, both.cpu.classes).to('cuda');
+        const x = toFloatImages(images);
+        const walk = (recordable: boolean) =>
+          runAttack(attack, { ...attackable, recordable }, x, labels, {
+            seed: 2,
+          }).adversarial.toFloat32Array();
+        expect(walk(true)).to.deep.equal(walk(false));
+        expect(walk(true)).not.to.deep.equal(x.toFloat32Array());
+      });
+    });
+  }
+
+  for (const recipe of ['none', 'bnn', 'xnor', 'bwn']) {
+    it(`take steps that can be recorded (lenet5, ${recipe})`, () => {
+      using both = onBoth(specOf('lenet5', recipe, 2), 3);
+      const attackable = both.gpu.attackable();
+      scope(() => {
+        const { images, labels } = noisy(2, both.cpu.inputShape, both.cpu.classes).to('cuda');
+        const x = toFloatImages(images);
+        const step = (): void => {
+          const { gradient } = attackable.vjp(x, (logits) => crossEntropy(logits, labels).gradient);
+          x.assign(attackStep(x, gradient, x, 0.1, 0.1));
+        };
+        step();
+        const recorded = record(step);
+        expect(recorded).not.to.equal(undefined);
+        recorded?.run();
+        recorded?.dispose();
+      });
+    });
+  }
+
   for (const [title, spec] of [
     ['mnist-fcn bnn', () => specOf('mnist-fcn', 'bnn', 2)],
     ['every layer', () => everyLayer],
