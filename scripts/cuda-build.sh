@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The CUDA back end by nvcc, for every generation of GPUs, and what a machine without a GPU can say of it: it compiles, hot
-# kernels keep their registers, and the addon loads, tells why there is no GPU, and computes on the CPU.
+# The CUDA back end by nvcc, and what a machine without a GPU can say of it: it compiles, hot kernels keep their registers, and
+# the addon loads, tells why there is no GPU, and computes on the CPU. For Ampere, whose code Ada runs too, and Hopper; others by
+# HARDBIT_CUDA_ARCHITECTURES, as CMake names them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,6 +9,7 @@ if ! command -v nvcc >/dev/null; then
   echo 'cuda-build: nvcc is missing here; not built.'
   exit 0
 fi
+export HARDBIT_CUDA_ARCHITECTURES=${HARDBIT_CUDA_ARCHITECTURES:-80-real;90a-real}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! node scripts/build.mjs --cuda >"$log" 2>&1; then
