@@ -14,6 +14,7 @@ import {
   models,
   runtimeInfo,
   synchronize,
+  Tensor,
 } from '../../dist/index.js';
 
 const { values: options } = parseArgs({
@@ -48,6 +49,7 @@ for (const device of ['cpu', 'cuda']) {
   });
   synchronize(device);
   const trainingSeconds = (performance.now() - begin) / 1000;
+  const test = data.takeFirst(mnist.test, Number(options.images));
   const results = [];
   for (const [name, epsilon] of [
     ['fgsm', 0.1],
@@ -56,9 +58,9 @@ for (const device of ['cpu', 'cuda']) {
     const start = performance.now();
     const { n, cleanAccuracy, adversarialAccuracy } = await evaluateAttack(
       model,
-      mnist.test,
+      test,
       attacks.resolveAttack(name, { epsilon }),
-      { seed: 1, limit: Number(options.images) },
+      { seed: 1 },
     );
     results.push({
       attack: name,
@@ -76,7 +78,12 @@ for (const device of ['cpu', 'cuda']) {
 
 // The network trained on the GPU, on both devices: sums of ±1 products are the same integers.
 const mnist = await data.loadDataset('mnist');
-const images = mnist.test.images.slice(0, 200);
+const pixels = mnist.test.images.slice(0, 200);
+const images = Tensor.from(
+  'f32',
+  pixels.shape,
+  Float32Array.from(pixels.read(), (k) => Math.fround(k / 255)),
+);
 const here = trained.cuda.to('cpu').integerPreactivations(images);
 const there = trained.cuda.integerPreactivations(images.to('cuda'));
 const differing = [...here].map(([layer, sums]) => {
