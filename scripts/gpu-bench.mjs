@@ -34,51 +34,68 @@ const timing = { rounds: Number(options.rounds), sampleSeconds: 0.05 };
 const batch = Number(options.batch);
 const report = { gpu: cuda.devices[0], date: new Date().toISOString(), layers: [], work: [] };
 
-for (const layer of measuredLayers) {
-  for (const images of [1, 32, batch]) {
-    const job = native().benchCudaLayer(layerSizes(layer, images), layer.bits, layer.pool);
-    const [samples] = await interleave([job], timing);
-    const seconds = summarize(samples);
-    const operations = 2 * images * Math.max(layer.bits, 1) * validMacs(layer);
-    report.layers.push({
-      shape: shapeText(layer, images),
-      bits: layer.bits,
-      kernel: job.kernel,
-      seconds,
-      operationsPerSecond: operations / seconds.median,
-    });
-    console.error(`${shapeText(layer, images)}: ${(operations / seconds.median / 1e12).toFixed(1)} Top/s`);
+/** The binary 3×3 layers of ResNet-18 for 224² images. */
+const resnet18 = [
+  [56, 64, 64],
+  [28, 128, 128],
+  [14, 256, 256],
+  [7, 512, 512],
+].map(([size, inputs, outputs]) => ({
+  ...{ height: size, width: size, inputs, outputs },
+  ...{ kernel: 3, stride: 1, padding: 1, bits: 0, pool: false },
+}));
+
+/** Every layer on both operands, whichever of them the table chooses. */
+async function measureLayers() {
+  const brief = { rounds: 5, sampleSeconds: 0.02 };
+  for (const layer of [...measuredLayers, ...resnet18]) {
+    for (const images of [1, 32, batch]) {
+      const chosen = native().benchCudaLayer(layerSizes(layer, images), layer.bits, layer.pool).kernel;
+      for (const operand of ['b1', 's8']) {
+        process.env['HARDBIT_CUDA_OPERAND'] = operand;
+        const job = native().benchCudaLayer(layerSizes(layer, images), layer.bits, layer.pool);
+        delete process.env['HARDBIT_CUDA_OPERAND'];
+        const [samples] = await interleave([job], brief);
+        const seconds = summarize(samples);
+        const operations = 2 * images * Math.max(layer.bits, 1) * validMacs(layer);
+        const operationsPerSecond = operations / seconds.median;
+        const { kernel } = job;
+        report.layers.push({
+          ...{ shape: shapeText(layer, images), bits: layer.bits, kernel, chosen: kernel === chosen },
+          ...{ seconds, operationsPerSecond },
+        });
+        console.error(
+          `${shapeText(layer, images)}, ${kernel}: ${(operationsPerSecond / 1e12).toFixed(1)} Top/s`,
+        );
+      }
+    }
   }
 }
 
 /** PyTorch's program of a task, as an ordinary user would run it and as a patient one would. */
 async function peers(task) {
-  const programs = [];
-  for (const compiled of [false, true]) {
+  const start = async (compiled) => {
     const name = `PyTorch, bf16, channels last${compiled ? ', torch.compile' : ''}`;
     try {
-      programs.push(
-        await startProgram({
-          name,
-          command: options.python,
-          args: [
-            join(root, 'scripts/peers/pytorch_steps.py'),
-            ...['--model', options.model, '--recipe', 'bnn', '--task', task, '--batch', String(batch)],
-            ...['--bits', '2', '--threads', '8', '--layout', 'last', '--device', 'cuda', '--bf16'],
-            ...(compiled ? ['--compile'] : []),
-          ],
-        }),
-      );
+      return await startProgram({
+        name,
+        command: options.python,
+        args: [
+          join(root, 'scripts/peers/pytorch_steps.py'),
+          ...['--model', options.model, '--recipe', 'bnn', '--task', task, '--batch', String(batch)],
+          ...['--bits', '2', '--threads', '8', '--layout', 'last', '--device', 'cuda', '--bf16'],
+          ...(compiled ? ['--compile'] : []),
+        ],
+      });
     } catch (error) {
       report.work.push({ task, name, absent: error.message });
+      return undefined;
     }
-  }
-  return programs;
+  };
+  return (await Promise.all([start(false), start(true)])).filter((program) => program !== undefined);
 }
 
-async function compare(task, ours) {
-  const others = await peers(task);
-  const all = [...ours, ...others];
+async function compare(task, all) {
   const samples = await interleave(all, timing);
   all.forEach((program, i) => {
     const seconds = summarize(samples[i]);
@@ -86,6 +103,22 @@ async function compare(task, ours) {
     console.error(`${task}, ${program.name}: ${(1000 * seconds.median).toFixed(2)} ms`);
   });
   await Promise.all(all.map((program) => program.stop?.()));
+}
+
+/** hardbit's program of a task, one for each arithmetic of gradients. */
+function ours(task) {
+  const start = (arithmetic) =>
+    startProgram({
+      name: `hardbit, ${arithmetic} gradients`,
+      command: process.execPath,
+      args: [
+        join(root, 'dist/bench/steps.js'),
+        ...['--model', options.model, '--recipe', 'bnn', '--task', task, '--batch', String(batch)],
+        ...['--bits', '2', '--gradient-arithmetic', arithmetic, '--epsilon', '0.2', '--attack-steps', '20'],
+        ...['--device', 'cuda'],
+      ],
+    });
+  return Promise.all(['float', 'bf16', 'int8'].map(start));
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'hardbit-gpu-bench-'));
@@ -96,34 +129,27 @@ try {
   model.dispose();
   const network = GpuNetwork.load(readFileSync(file));
   const images = Tensor.from('u8', [batch, ...network.inputShape]).to('cuda');
-  await compare('predict', [
-    {
-      name: 'hardbit, deployed',
-      run(times) {
-        const begin = performance.now();
-        for (let i = 0; i < times; i++) network.logits(images).dispose();
-        synchronize('cuda');
-        return (performance.now() - begin) / 1000;
-      },
+  const deployed = {
+    name: 'hardbit, deployed',
+    run(times) {
+      const begin = performance.now();
+      for (let i = 0; i < times; i++) network.logits(images).dispose();
+      synchronize('cuda');
+      return (performance.now() - begin) / 1000;
     },
+  };
+  // All are started and warm before anything is timed: compilers keep the processors busy for a minute.
+  const [predict, train, trainPeers, attack, attackPeers] = await Promise.all([
+    peers('predict'),
+    ours('train'),
+    peers('train'),
+    ours('attack'),
+    peers('attack'),
   ]);
-  for (const task of ['train', 'attack']) {
-    const ours = [];
-    for (const arithmetic of ['float', 'bf16', 'int8']) {
-      const program = await startProgram({
-        name: `hardbit, ${arithmetic} gradients`,
-        command: process.execPath,
-        args: [
-          join(root, 'dist/bench/steps.js'),
-          ...['--model', options.model, '--recipe', 'bnn', '--task', task, '--batch', String(batch)],
-          ...['--bits', '2', '--gradient-arithmetic', arithmetic, '--epsilon', '0.2', '--attack-steps', '20'],
-          ...['--device', 'cuda'],
-        ],
-      });
-      ours.push(program);
-    }
-    await compare(task, ours);
-  }
+  await measureLayers();
+  await compare('predict', [deployed, ...predict]);
+  await compare('train', [...train, ...trainPeers]);
+  await compare('attack', [...attack, ...attackPeers]);
 } finally {
   rmSync(folder, { recursive: true });
 }
