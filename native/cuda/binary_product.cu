@@ -768,6 +768,7 @@ void run_operand(const Product& p, const Target& target, int group_channels, Pro
     case ProductTile::p64c64:
       return run_tile<operand, Tile64x64>(p, target, group_channels);
     case ProductTile::p32c32:
+    case ProductTile::band:
       return run_tile<operand, Tile32x32>(p, target, group_channels);
   }
 }
@@ -962,8 +963,10 @@ BinaryLayout binary_layout(const BinaryLayer& layer, ProductOperand operand) {
 
 ProductOperand choose_operand(const BinaryLayer& layer) {
   const driver::DeviceInfo& device = driver::device();
+  const BinaryLayout bits = binary_layout(layer, ProductOperand::bits);
+  // A band takes all planes of codes in one step.
   return choose_operand(device.major, device.minor,
-                        {.bits = binary_layout(layer, ProductOperand::bits).steps(),
+                        {.bits = BandProduct::fits(layer, bits) ? 1 : bits.steps(),
                          .bytes = binary_layout(layer, ProductOperand::bytes).steps()});
 }
 
@@ -996,15 +999,30 @@ BinaryWeights::BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, P
                        .tap_sums = tap_sums.data(),
                        .corrections = corrections_.data()};
   launch(weights_kernel, dim3(static_cast<unsigned>(conv.m)), dim3(128), 0, job);
+  if (operand == ProductOperand::bits) bands_ = BandProduct::of(layer, layout_, w, corrections());
 }
 
 std::size_t BinaryWeights::bytes() const {
-  return static_cast<std::size_t>(packed_.count() + corrections_.count() * 4);
+  return static_cast<std::size_t>(packed_.count() + corrections_.count() * 4) +
+         (bands_ ? bands_->bytes() : 0);
 }
+
+namespace {
+
+/// The layer by bands, where that is asked for or the faster way.
+const BandProduct* bands_of(const BinaryWeights& weights, std::int64_t images,
+                            std::optional<ProductTile> tile) {
+  const BandProduct* const bands = weights.bands();
+  if (bands == nullptr || images == 0) return nullptr;
+  return (tile ? *tile == ProductTile::band : bands->pays(images)) ? bands : nullptr;
+}
+
+}  // namespace
 
 template <class Out>
 void binary_sums(const BinaryWeights& weights, std::int64_t images, const void* x, Out* out,
                  std::optional<ProductTile> tile) {
+  if (const BandProduct* const bands = bands_of(weights, images, tile)) return bands->sums(images, x, out);
   Images memory;
   const Product p = prepare(weights, images, x, memory);
   if (p.pixels == 0) return;
@@ -1021,6 +1039,8 @@ template void binary_sums(const BinaryWeights&, std::int64_t, const void*, std::
 void binary_layer(const BinaryWeights& weights, std::int64_t images, const void* x,
                   const BinaryThresholds& thresholds, std::uint64_t* out, std::optional<ProductTile> tile) {
   const Conv2d& conv = weights.layer().conv;
+  const BandProduct* const bands = bands_of(weights, images, tile);
+  if (bands != nullptr && bands->fuses(thresholds)) return bands->layer(images, x, thresholds, out);
   const auto& [kernel, stride, padding] = thresholds.pool;
   const bool pools = kernel != ops::Pair{1, 1} || stride != ops::Pair{1, 1};
   const bool fused_pool = kernel == ops::Pair{2, 2} && stride == ops::Pair{2, 2} &&

@@ -2,6 +2,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "cuda/band_product.h"
 #include "cuda/product_choice.h"
 #include "cuda/runtime.h"
 #include "ops/geometry.h"
@@ -96,6 +97,8 @@ class BinaryWeights {
   const std::uint8_t* packed() const { return packed_.data(); }
   /// [groups][classes][correction_pitch]; null where nothing is corrected.
   const std::int32_t* corrections() const { return layout_.corrects ? corrections_.data() : nullptr; }
+  /// The layer by bands of images; null where it does not fit.
+  const BandProduct* bands() const { return bands_.get(); }
   std::size_t bytes() const;
 
  private:
@@ -103,6 +106,7 @@ class BinaryWeights {
   BinaryLayout layout_;
   Scratch<std::uint8_t> packed_;
   Scratch<std::int32_t> corrections_;
+  std::unique_ptr<BandProduct> bands_;
 };
 
 /// The sums n of `images` images: x is bits [images][h][w][words(c)] of signs, or u8 [images][h][w][c] of

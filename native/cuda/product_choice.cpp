@@ -17,8 +17,8 @@ struct OperandCost {
   int bits_step;
 };
 
-// Not measured yet: where both are instructions, NVIDIA states the same rate a byte of operands for Ampere
-// and Ada, and nothing for Hopper.
+// Measured on an H200 (docs/results): 159 G steps a second and device of either. NVIDIA states the same rate a
+// byte of operands for Ampere and Ada.
 constexpr OperandCost operand_costs[] = {
     {8, 0, 100},
     {9, 0, 100},

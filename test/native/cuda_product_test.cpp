@@ -68,6 +68,13 @@ struct Drawn {
   }
 };
 
+/// The given tiles, and bands of images where the layer fits.
+std::vector<ProductTile> ways(const BinaryWeights& weights, std::span<const ProductTile> tiles) {
+  std::vector<ProductTile> all(tiles.begin(), tiles.end());
+  if (weights.bands() != nullptr) all.push_back(ProductTile::band);
+  return all;
+}
+
 /// On both operands and the given tiles; the place of the result is poisoned by the allocator.
 void check(const Drawn& drawn, std::span<const ProductTile> all_tiles) {
   const Tensor expected = drawn.expected();
@@ -75,7 +82,7 @@ void check(const Drawn& drawn, std::span<const ProductTile> all_tiles) {
   const Tensor w = drawn.w.to(Device::cuda);
   for (const ProductOperand operand : operands) {
     const BinaryWeights weights(drawn.layer(), w.data<std::uint64_t>(), operand);
-    for (const ProductTile tile : all_tiles) {
+    for (const ProductTile tile : ways(weights, all_tiles)) {
       SCOPED_TRACE(drawn.text() + ", " + name(operand) + ", tile " + std::to_string(static_cast<int>(tile)));
       const Tensor y = Tensor::empty(expected.dtype(), expected.shape(), Device::cuda);
       cuda::fill(y.raw(), 0xA5, y.byte_length());
@@ -202,7 +209,7 @@ void check_layer(const Drawn& drawn, const ops::Pool2dGeometry& pool,
   const Tensor every = all.to(Device::cuda);
   for (const ProductOperand operand : operands) {
     const BinaryWeights weights(drawn.layer(), w.data<std::uint64_t>(), operand);
-    for (const ProductTile tile : all_tiles) {
+    for (const ProductTile tile : ways(weights, all_tiles)) {
       SCOPED_TRACE(drawn.text() + ", " + name(operand) + ", tile " + std::to_string(static_cast<int>(tile)));
       const Tensor y = Tensor::empty(DType::bits, expected.shape(), Device::cuda);
       cuda::fill(y.raw(), 0xA5, y.byte_length());
@@ -250,6 +257,58 @@ TEST_F(CudaBinaryLayer, PoolsNothingOfImagesBelowTheWindow) {
   cuda::binary_layer(weights, 2, drawn.x.to(Device::cuda).raw(),
                      {.minimum = nullptr, .pool = pool2, .pooled = {0, 2}}, nullptr);
   EXPECT_NO_THROW(cuda::synchronize());
+}
+
+/// As sums of both widths, bits and pooled bits.
+void check_bands(const Drawn& drawn) {
+  const Tensor w = drawn.w.to(Device::cuda);
+  const BinaryWeights weights(drawn.layer(), w.data<std::uint64_t>(), ProductOperand::bits);
+  ASSERT_NE(weights.bands(), nullptr) << drawn.text();
+  check(drawn, {});
+  check_layer(drawn, no_pool, {});
+  if (drawn.v.oh > 1 && drawn.v.ow > 1) check_layer(drawn, pool2, {});
+}
+
+TEST_F(CudaBinaryLayer, GoesThroughBandsOfImages) {
+  const ops::Conv2dGeometry same{.padding = {1, 1, 1, 1}};
+  const Drawn layers[] = {
+      // One word a pixel, two to a piece; more images than blocks.
+      {{11, 9, 11, 64, 40, {3, 3}, same}, 0, PaddingValue::zero, 1},
+      {{2, 33, 8, 64, 64, {1, 1}, {}}, 0, PaddingValue::zero, 2},
+      {{2, 10, 9, 64, 70, {2, 4}, {.padding = {0, 1, 2, 1}}}, 0, PaddingValue::one, 3},
+      {{3, 16, 16, 128, 128, {3, 3}, same}, 0, PaddingValue::zero, 4},
+      {{1, 39, 17, 128, 129, {3, 3}, same}, 0, PaddingValue::one, 5},
+      // An odd number of words, two slices of channels.
+      {{2, 10, 9, 192, 130, {3, 3}, same}, 0, PaddingValue::zero, 6},
+      {{9, 7, 7, 256, 64, {3, 3}, same}, 0, PaddingValue::zero, 7},
+      {{2, 12, 12, 128, 72, {5, 5}, {.dilation = {2, 1}}}, 0, PaddingValue::zero, 8},
+      {{2, 12, 12, 128, 8, {3, 3}, {.dilation = {3, 2}, .padding = {3, 3, 2, 2}}}, 0, PaddingValue::one, 9},
+      // Codes, of which a window's fit into a step.
+      {{6, 12, 11, 3, 65, {3, 3}, same}, 2, PaddingValue::zero, 10},
+      {{3, 12, 12, 1, 20, {5, 5}, {}}, 2, PaddingValue::zero, 11},
+      {{3, 13, 12, 1, 20, {5, 5}, {.padding = {2, 2, 2, 2}}}, 1, PaddingValue::one, 12},
+      {{2, 9, 9, 4, 128, {2, 2}, {.stride = {2, 3}}}, 3, PaddingValue::zero, 13},
+      {{2, 20, 20, 2, 64, {3, 3}, {.stride = {2, 2}, .dilation = {1, 2}, .padding = {1, 0, 2, 1}}},
+       3,
+       PaddingValue::one,
+       14},
+  };
+  for (const Drawn& drawn : layers) {
+    check_bands(drawn);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(CudaBinaryLayer, ReportsCodesThatDoNotFitInBands) {
+  Drawn drawn({2, 4, 4, 3, 5, {2, 2}, {}}, 2, PaddingValue::zero, 1);
+  drawn.x.data<std::uint8_t>()[drawn.x.count() - 1] = 4;
+  const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(),
+                              ProductOperand::bits);
+  ASSERT_NE(weights.bands(), nullptr);
+  const Tensor x = drawn.x.to(Device::cuda);
+  const Tensor y = Tensor::empty(DType::i16, {2, 3, 3, 5}, Device::cuda);
+  cuda::binary_sums(weights, 2, x.raw(), y.data<std::int16_t>(), ProductTile::band);
+  test::expect_error("ERR_HARDBIT_ARGUMENT", [] { cuda::synchronize(); });
 }
 
 /// Sets a variable of the environment for a scope.
