@@ -325,6 +325,98 @@ struct BandSums {
   }
 };
 
+/// Writes the largest n of 2 × 2 pixels, [pooled pixels][m], and which of them held it first, row by row.
+template <class Out>
+struct BandMaxima {
+  Out* out;
+  std::uint8_t* index;  // or null
+  bool aligned;
+
+  /// In fours: below, two bits say which pixel it is.
+  template <int doubled>
+  __device__ int constant(int /*channel*/, int correction, int odd) const {
+    return 4 * (correction - (odd << doubled));
+  }
+  __device__ int beyond() const { return 0; }
+
+  template <int columns, int doubled>
+  __device__ void write(const Band& b, const Tile& tile, const int (&sums)[columns / 2]) const {
+    constexpr int count = columns / 4;
+    constexpr int mine = count / 2;
+    const int right = tile.column % 2;
+    // 4·n + 3 − place: the largest has the largest n, and of those the first place. The lane of the left
+    // column goes on with the first half of the channels, that of the right one with the second.
+    int best[mine];
+#pragma unroll
+    for (int i = 0; i < mine; i += 4) {
+      int keys[2][4];
+#pragma unroll
+      for (int part = 0; part < 2; ++part) {
+        int rows[2][4];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int4 c = *reinterpret_cast<const int4*>(tile.constants[half] + part * mine + i);
+          const int constants[4] = {c.x, c.y, c.z, c.w};
+          const int place = 3 - 2 * half - right;
+#pragma unroll
+          for (int k = 0; k < 4; ++k) {
+            const auto sum = static_cast<std::uint32_t>(sum_of<columns>(sums, half, part * mine + i + k));
+            rows[half][k] =
+                static_cast<int>((sum << (3 + doubled)) + static_cast<std::uint32_t>(constants[k])) + place;
+          }
+        }
+#pragma unroll
+        for (int k = 0; k < 4; ++k) keys[part][k] = max(rows[0][k], rows[1][k]);
+      }
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        const int other = __shfl_xor_sync(all_lanes, right != 0 ? keys[0][k] : keys[1][k], 4);
+        best[i + k] = max(right != 0 ? keys[1][k] : keys[0][k], other);
+      }
+    }
+    const int row = tile.row / 2;
+    const int column = tile.column / 2;
+    if (tile.image >= b.images || row >= b.oh / 2 || column >= b.ow / 2) return;
+    const int first = tile.slice * columns + static_cast<int>(threadIdx.x % 4) * count + right * mine;
+    const std::int64_t at =
+        ((std::int64_t{tile.image} * (b.oh / 2) + row) * (b.ow / 2) + column) * b.m + first;
+    if (aligned && first + mine <= b.m) {
+      constexpr int together = 16 / sizeof(Out);
+#pragma unroll
+      for (int i = 0; i < mine; i += together) {
+        unsigned words[4];
+#pragma unroll
+        for (int k = 0; k < 4; ++k) {
+          if constexpr (sizeof(Out) == 2) {
+            words[k] = __byte_perm(static_cast<unsigned>(best[i + 2 * k] >> 2),
+                                   static_cast<unsigned>(best[i + 2 * k + 1] >> 2), 0x5410);
+          } else {
+            words[k] = static_cast<unsigned>(best[i + k] >> 2);
+          }
+        }
+        *reinterpret_cast<uint4*>(out + at + i) = make_uint4(words[0], words[1], words[2], words[3]);
+      }
+      if (index == nullptr) return;
+#pragma unroll
+      for (int i = 0; i < mine; i += 8) {
+        unsigned words[2] = {};
+#pragma unroll
+        for (int k = 0; k < 8; ++k) {
+          words[k / 4] |= (static_cast<unsigned>(best[i + k]) & 3) << (8 * (k % 4));
+        }
+        *reinterpret_cast<uint2*>(index + at + i) = make_uint2(words[0] ^ 0x03030303, words[1] ^ 0x03030303);
+      }
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < mine; ++i) {
+      if (first + i >= b.m) break;
+      out[at + i] = static_cast<Out>(best[i] >> 2);
+      if (index != nullptr) index[at + i] = static_cast<std::uint8_t>(3 - (best[i] & 3));
+    }
+  }
+};
+
 /// Writes bits [pixels, or pooled ones][words of 32 channels].
 struct BandBits {
   std::uint32_t* out;
@@ -785,12 +877,12 @@ bool BandProduct::pays(std::int64_t images) const {
          std::int64_t{warpgroups} * driver::device().multiprocessors;
 }
 
-bool BandProduct::fuses(const BinaryThresholds& thresholds) const {
-  const auto& [kernel, stride, padding] = thresholds.pool;
+bool BandProduct::fuses(const ops::Pool2dGeometry& pool, const ops::Pair& pooled) const {
+  const auto& [kernel, stride, padding] = pool;
   if (kernel == ops::Pair{1, 1} && stride == ops::Pair{1, 1}) return true;
   const Band& b = plan_->band;
   return kernel == ops::Pair{2, 2} && stride == ops::Pair{2, 2} && padding == std::array<std::int64_t, 4>{} &&
-         thresholds.pooled == ops::Pair{b.oh / 2, b.ow / 2};
+         pooled == ops::Pair{b.oh / 2, b.ow / 2};
 }
 
 template <class Target>
@@ -832,6 +924,15 @@ void BandProduct::sums(std::int64_t images, const void* x, Out* out) const {
 }
 template void BandProduct::sums(std::int64_t, const void*, std::int16_t*) const;
 template void BandProduct::sums(std::int64_t, const void*, std::int32_t*) const;
+
+template <class Out>
+void BandProduct::maxima(std::int64_t images, const void* x, Out* out, std::uint8_t* index) const {
+  const bool aligned = plan_->band.m % 8 == 0 && reinterpret_cast<std::uintptr_t>(out) % 16 == 0 &&
+                       reinterpret_cast<std::uintptr_t>(index) % 8 == 0;
+  run(images, x, BandMaxima<Out>{out, index, aligned});
+}
+template void BandProduct::maxima(std::int64_t, const void*, std::int16_t*, std::uint8_t*) const;
+template void BandProduct::maxima(std::int64_t, const void*, std::int32_t*, std::uint8_t*) const;
 
 void BandProduct::layer(std::int64_t images, const void* x, const BinaryThresholds& thresholds,
                         std::uint64_t* out) const {

@@ -32,12 +32,17 @@ class BandProduct {
 
   /// Whether so many images give enough blocks for this to be the faster way.
   bool pays(std::int64_t images) const;
-  bool fuses(const BinaryThresholds& thresholds) const;
+  /// Whether a pooling is done in the same pass: none, or one of 2 × 2 pixels side by side.
+  bool fuses(const ops::Pool2dGeometry& pool, const ops::Pair& pooled) const;
   std::size_t bytes() const { return static_cast<std::size_t>(packed_.count()); }
 
   /// As binary_sums() and, where fuses(), binary_layer().
   template <class Out>
   void sums(std::int64_t images, const void* x, Out* out) const;
+  /// The largest sum of each 2 × 2 pixels, and in `index`, unless that is null, which of them held it first:
+  /// what max_pool2d() makes of the sums.
+  template <class Out>
+  void maxima(std::int64_t images, const void* x, Out* out, std::uint8_t* index) const;
   void layer(std::int64_t images, const void* x, const BinaryThresholds& thresholds,
              std::uint64_t* out) const;
 
