@@ -174,8 +174,13 @@ struct SignBand {
     int sum = 0;
 #pragma unroll 1
     for (int i = 0; i < b.kh; ++i) {
-#pragma unroll 2
-      for (int j = 0; j < b.kw; ++j) sum += counts[at + i * b.dilation_h * b.pitch + j * b.dilation_w];
+      const int* const row = counts + at + i * b.dilation_h * b.pitch;
+      if (b.kw == 3) {
+        sum += row[0] + row[b.dilation_w] + row[2 * b.dilation_w];
+        continue;
+      }
+#pragma unroll 1
+      for (int j = 0; j < b.kw; ++j) sum += row[j * b.dilation_w];
     }
     *term = sum;
   }
@@ -251,17 +256,18 @@ struct CodeBand {
   }
 };
 
-// A tile's sums begin at −⌊Σ x / 2⌋ and end as P' = P − ⌊Σ x / 2⌋, so that n = (2·P' − Σ x mod 2) << doubled
-// and a constant: of the channel, the border class, and whether Σ x is odd.
+// With P' = P − ⌊Σ x / 2⌋, n = (2·P' − Σ x mod 2) << doubled and a constant: of the channel, the border
+// class, and whether Σ x is odd.
 
 /// A lane's sums of a tile: two output pixels, one above the other, of columns / 4 channels in a row each.
 struct Tile {
   int image, row, column;  // of the upper one
   int slice;
   const int* constants[2];
+  int halves[2];  // −⌊Σ x / 2⌋
 };
 
-/// P' of channel `i` of a lane's.
+/// P of channel `i` of a lane's.
 template <int columns>
 __device__ inline int sum_of(const int (&sums)[columns / 2], int half, int i) {
   return sums[i / 2 * 4 + 2 * half + i % 2];
@@ -287,6 +293,7 @@ struct BandSums {
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       if (tile.image >= b.images || tile.row + half >= b.oh || tile.column >= b.ow) continue;
+      const int less = tile.halves[half] * (2 << doubled);
       Out* const to =
           out + ((std::int64_t{tile.image} * b.oh + tile.row + half) * b.ow + tile.column) * b.m + first;
 #pragma unroll
@@ -299,7 +306,8 @@ struct BandSums {
 #pragma unroll
           for (int l = 0; l < 4; ++l) {
             const auto sum = static_cast<std::uint32_t>(sum_of<columns>(sums, half, i + k + l));
-            n[k + l] = static_cast<int>((sum << (1 + doubled)) + static_cast<std::uint32_t>(constants[l]));
+            n[k + l] =
+                static_cast<int>((sum << (1 + doubled)) + static_cast<std::uint32_t>(constants[l])) + less;
           }
         }
         if (aligned && first + i + together <= b.m) {
@@ -357,7 +365,7 @@ struct BandMaxima {
         for (int half = 0; half < 2; ++half) {
           const int4 c = *reinterpret_cast<const int4*>(tile.constants[half] + part * mine + i);
           const int constants[4] = {c.x, c.y, c.z, c.w};
-          const int place = 3 - 2 * half - right;
+          const int place = 3 - 2 * half - right + tile.halves[half] * (8 << doubled);
 #pragma unroll
           for (int k = 0; k < 4; ++k) {
             const auto sum = static_cast<std::uint32_t>(sum_of<columns>(sums, half, part * mine + i + k));
@@ -454,7 +462,7 @@ struct BandBits {
           const int constants[4] = {c.x, c.y, c.z, c.w};
 #pragma unroll
           for (int k = 3; k >= 0; --k) {
-            const int value = sum_of<columns>(sums, half, first + k) + constants[k];
+            const int value = sum_of<columns>(sums, half, first + k) + constants[k] + tile.halves[half];
             parts[part] = __funnelshift_l(static_cast<unsigned>(value), parts[part], 1);
           }
         }
@@ -597,23 +605,14 @@ __global__ void __launch_bounds__(threads, 1)
 #pragma unroll 1
     for (int t = group; t < b.tiles; t += warpgroups) {
       const int2 place = tiles[t];
-      int terms_here[2];
       int sums[columns / 2];
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        terms_here[half] = terms[t * warpgroup_rows + (2 * warp + half) * side + lane / 4];
-#pragma unroll
-        for (int i = 0; i < columns / 4; ++i) {
-          sums[i / 2 * 4 + 2 * half + i % 2] = -(terms_here[half] >> 1);
-        }
-      }
       const BitOperand a = bit_operand(buffer + (Source::is_signs ? place.x : t * warpgroup_rows) * 16,
                                        Source::is_signs ? b.pitch : side, 0);
       BitOperand channels = all_channels;
       warpgroup_begin();
 #pragma unroll 1
       for (int s = 0; s < b.steps; ++s) {
-        multiply_bits<columns>(sums, a.moved(b.offset[s]), channels);
+        multiply_bits<columns>(sums, a.moved(b.offset[s]), channels, s);
         channels = channels.moved(bit_offset(2 * columns, 0));
       }
       warpgroup_commit();
@@ -630,8 +629,10 @@ __global__ void __launch_bounds__(threads, 1)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int border_class = b.rows.of(min(tile.row + half, b.oh - 1)) * b.columns.count() + column_class;
+        const int term = terms[t * warpgroup_rows + (2 * warp + half) * side + lane / 4];
+        tile.halves[half] = -(term >> 1);
         tile.constants[half] =
-            constants + ((2 * border_class + (terms_here[half] & 1)) * 4 + lane % 4) * lane_pitch<columns>;
+            constants + ((2 * border_class + (term & 1)) * 4 + lane % 4) * lane_pitch<columns>;
       }
       target.template write<columns, Source::doubled>(b, tile, sums);
     }

@@ -47,26 +47,26 @@ __device__ inline std::uint64_t descriptor(const BitOperand& o) {
 #define HARDBIT_SUMS4(i) "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3])
 #define HARDBIT_SUMS16(i) HARDBIT_SUMS4(i), HARDBIT_SUMS4(i + 4), HARDBIT_SUMS4(i + 8), HARDBIT_SUMS4(i + 12)
 
-__device__ inline void wgmma_bits(int (&d)[32], std::uint64_t a, std::uint64_t b) {
+__device__ inline void wgmma_bits(int (&d)[32], std::uint64_t a, std::uint64_t b, int accumulate) {
   asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "{ .reg .pred p; setp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k256.s32.b1.b1.and.popc "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, p; }"
       : HARDBIT_SUMS16(0), HARDBIT_SUMS16(16)
-      : "l"(a), "l"(b)
+      : "l"(a), "l"(b), "r"(accumulate)
       : "memory");
 }
-__device__ inline void wgmma_bits(int (&d)[64], std::uint64_t a, std::uint64_t b) {
+__device__ inline void wgmma_bits(int (&d)[64], std::uint64_t a, std::uint64_t b, int accumulate) {
   asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0;\n"
+      "{ .reg .pred p; setp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k256.s32.b1.b1.and.popc "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
       "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, p; }"
       : HARDBIT_SUMS16(0), HARDBIT_SUMS16(16), HARDBIT_SUMS16(32), HARDBIT_SUMS16(48)
-      : "l"(a), "l"(b)
+      : "l"(a), "l"(b), "r"(accumulate)
       : "memory");
 }
 #undef HARDBIT_SUMS16
@@ -81,10 +81,12 @@ __device__ inline void warpgroup_wait() { asm volatile("wgmma.wait_group.sync.al
 /// What this thread wrote to shared memory is seen by products behind the next barrier.
 __device__ inline void publish_operands() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-/// sums += popcount(a & b) over 256 bits of k, in the background.
+/// sums += popcount(a & b) over 256 bits of k, or =, whatever they were, where `accumulate` is 0; in the
+/// background.
 template <int columns>
-__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b) {
-  wgmma_bits(sums, descriptor(a), descriptor(b));
+__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b,
+                                     int accumulate) {
+  wgmma_bits(sums, descriptor(a), descriptor(b), accumulate);
 }
 
 #else
@@ -102,9 +104,14 @@ __device__ inline void warpgroup_wait() {}
 __device__ inline void publish_operands() {}
 
 template <int columns>
-__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b) {
+__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b,
+                                     int accumulate) {
   const int lane = static_cast<int>(threadIdx.x % 32);
   const int warp = static_cast<int>(threadIdx.x / 32 % 4);
+  if (accumulate == 0) {
+#pragma unroll
+    for (int i = 0; i < columns / 2; ++i) sums[i] = 0;
+  }
   // Of A the first and second eight rows, first their first pieces; of B the two pieces of eight columns,
   // then those of the next eight.
   std::uint32_t x[4];
