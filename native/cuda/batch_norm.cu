@@ -379,7 +379,8 @@ struct GradientSums {
   };
   static constexpr int width = V;
   static constexpr int sums = 2;
-  static constexpr int together = G::together;
+  // What four blocks a multiprocessor have registers for.
+  static constexpr int together = G::together < 3 ? G::together : 3;
   G gradient;
   const T* x;
   float scale;

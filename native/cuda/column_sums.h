@@ -113,9 +113,8 @@ void column_sums(std::int64_t rows, std::int64_t columns, const F& f, Finish fin
   constexpr int k = F::sums;
   if (columns == 0) return;
   const std::int64_t vectors = columns / F::width;
-  // As many blocks as a large GPU runs at once, four a multiprocessor. A thread gets eight rows or more.
-  const int together = F::together > 8 ? F::together : 8;
-  RowBlocks blocks(rows > 0 ? rows : 1, vectors, together, 512);
+  // As many blocks as a large GPU runs at once, four a multiprocessor.
+  const RowBlocks blocks(rows > 0 ? rows : 1, vectors, 2 * F::together, 512);
   if (blocks.grid.y <= 1) {
     launch(column_blocks_kernel<F, Finish>, blocks.grid, blocks.block, 0, rows,
            static_cast<unsigned>(vectors), f, finish);

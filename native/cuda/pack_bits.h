@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "cuda/kernel.h"
 #include "cuda/row_vectors.h"
 #include "runtime/words.h"
 
@@ -112,10 +111,6 @@ void pack_bits(std::int64_t rows, std::int64_t columns, F each, std::uint64_t* f
   } else {
     pack_bits<2>(rows, columns, each, BitPlanes<2>{{first, second}});
   }
-}
-
-inline bool aligned(const void* address, std::uintptr_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(address) % bytes == 0;
 }
 
 /// Eight elements of a row are a byte of each plane; the last bytes of a row may be padding.

@@ -6,24 +6,9 @@
 #include <cstdint>
 #include <type_traits>
 
-#include "cuda/kernel.h"
+#include "cuda/vectors.h"
 
 namespace hardbit::cuda {
-
-/// V neighbouring elements, aligned so that one access takes them.
-template <class T, int V>
-struct alignas(sizeof(T) * V) Vector {
-  T at[V];
-};
-
-template <int V, class T>
-__device__ inline const Vector<T, V>* vectors_of(const T* x) {
-  return reinterpret_cast<const Vector<T, V>*>(x);
-}
-template <int V, class T>
-__device__ inline Vector<T, V>* vectors_of(T* x) {
-  return reinterpret_cast<Vector<T, V>*>(x);
-}
 
 /// What is known of each channel of a vector, where that is more than a number.
 template <class C, int V>

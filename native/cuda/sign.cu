@@ -30,9 +30,9 @@ void mask_backward(const float* dy, const std::uint64_t* mask, float* dx, std::i
 }
 
 void approx_sign_backward(const float* dy, const float* x, float* dx, std::int64_t n) {
-  for_each(n, [=] __device__(std::int64_t i) {
-    const float magnitude = std::fabs(x[i]);
-    dx[i] = magnitude <= 1 ? dy[i] * (2 - 2 * magnitude) : 0.0F;
+  map_elements(n, dy, x, dx, [] __device__(float gradient, float v) {
+    const float magnitude = std::fabs(v);
+    return magnitude <= 1 ? gradient * (2 - 2 * magnitude) : 0.0F;
   });
 }
 
