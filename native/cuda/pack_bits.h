@@ -151,7 +151,8 @@ template <int Planes, class T, class F>
 void pack_elements(const T* x, std::int64_t rows, std::int64_t columns, const F& f, std::uint64_t* first,
                    std::uint64_t* second = nullptr) {
   static_assert(Planes <= 2);
-  if (columns % 8 == 0 && aligned(x, 16)) {
+  // Of fewer columns most bytes are padding.
+  if (columns % 8 == 0 && columns >= 32 && aligned(x, 16)) {
     PackBytes<Planes, T, F> bytes{x, static_cast<unsigned>(columns / 8), f, {}};
     std::uint64_t* const planes[] = {first, second};
     for (int p = 0; p < Planes; ++p) bytes.planes[p] = reinterpret_cast<std::uint8_t*>(planes[p]);
