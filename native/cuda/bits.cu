@@ -4,13 +4,21 @@
 
 namespace hardbit::cuda {
 
+namespace {
+
+struct Sign {
+  struct Channel {};
+  template <int V>
+  __device__ OfVector<Channel, V> channels(unsigned) const {
+    return {};
+  }
+  __device__ unsigned operator()(float x, Channel) const { return x >= 0 ? 1U : 0U; }
+};
+
+}  // namespace
+
 void pack_signs(const float* x, std::uint64_t* bits, std::int64_t rows, std::int64_t columns) {
-  pack_bits<1>(
-      rows, columns,
-      [=] __device__(std::int64_t row, std::int64_t column) {
-        return x[row * columns + column] >= 0 ? 1U : 0U;
-      },
-      bits);
+  pack_elements<1>(x, rows, columns, Sign(), bits);
 }
 
 void unpack_signs(const std::uint64_t* bits, float* x, std::int64_t rows, std::int64_t columns) {

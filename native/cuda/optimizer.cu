@@ -1,8 +1,8 @@
 #include <cmath>
 #include <limits>
 
-#include "cuda/kernel.h"
 #include "cuda/optimizer.h"
+#include "cuda/vectors.h"
 
 namespace hardbit::cuda {
 namespace {
@@ -34,13 +34,25 @@ void adam_step(float* value, const float* gradient, float* m, float* v, std::int
       static_cast<float>(parameters.learning_rate * root / (1 - std::pow(parameters.beta1, step)));
   const auto epsilon = static_cast<float>(parameters.epsilon * root);
   const float limit = clip_limit(parameters.clip);
-  for_each(n, [=] __device__(std::int64_t i) {
-    const float g = gradient[i];
-    const float mi = beta1 * m[i] + rest1 * g;
-    const float vi = beta2 * v[i] + rest2 * g * g;
-    m[i] = mi;
-    v[i] = vi;
-    value[i] = clipped(value[i] * keep - rate * (mi / (std::sqrt(vi) + epsilon)), limit);
+  const bool fours = by_four(value) && by_four(gradient) && by_four(m) && by_four(v);
+  for_each_vector(n, fours, [=] __device__(auto width, std::int64_t i) {
+    constexpr int w = decltype(width)::value;
+    const Vector<float, w> gs = vectors_of<w>(gradient)[i];
+    Vector<float, w> ms = vectors_of<w>(m)[i];
+    Vector<float, w> vs = vectors_of<w>(v)[i];
+    Vector<float, w> values = vectors_of<w>(value)[i];
+#pragma unroll
+    for (int k = 0; k < w; ++k) {
+      const float g = gs.at[k];
+      const float mi = beta1 * ms.at[k] + rest1 * g;
+      const float vi = beta2 * vs.at[k] + rest2 * g * g;
+      ms.at[k] = mi;
+      vs.at[k] = vi;
+      values.at[k] = clipped(values.at[k] * keep - rate * (mi / (std::sqrt(vi) + epsilon)), limit);
+    }
+    vectors_of<w>(m)[i] = ms;
+    vectors_of<w>(v)[i] = vs;
+    vectors_of<w>(value)[i] = values;
   });
 }
 
@@ -82,9 +94,8 @@ std::int64_t bop_step(float* weights, const float* gradient, float* m, std::int6
 }
 
 void average_step(float* average, const float* value, std::int64_t n, double decay) {
-  for_each(n, [=] __device__(std::int64_t i) {
-    average[i] = static_cast<float>(decay * static_cast<double>(average[i]) +
-                                    (1 - decay) * static_cast<double>(value[i]));
+  map_elements(n, average, value, average, [=] __device__(float before, float v) {
+    return static_cast<float>(decay * static_cast<double>(before) + (1 - decay) * static_cast<double>(v));
   });
 }
 

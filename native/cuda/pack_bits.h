@@ -3,9 +3,11 @@
 // reads signs or masks is made of. Rows of 64-bit words are written and read as their 32-bit halves, the low
 // one first.
 
+#include <cmath>
 #include <cstdint>
+#include <type_traits>
 
-#include "cuda/kernel.h"
+#include "cuda/row_vectors.h"
 #include "runtime/words.h"
 
 namespace hardbit::cuda {
@@ -111,8 +113,74 @@ void pack_bits(std::int64_t rows, std::int64_t columns, F each, std::uint64_t* f
   }
 }
 
-inline bool aligned(const void* address, std::uintptr_t bytes) {
-  return reinterpret_cast<std::uintptr_t>(address) % bytes == 0;
+/// Eight elements of a row are a byte of each plane; the last bytes of a row may be padding.
+template <int Planes, class T, class F>
+struct PackBytes {
+  using Input = Vector<T, 8>;
+  static constexpr int together = 8 / static_cast<int>(sizeof(T));
+  const T* x;
+  unsigned vectors;  // of a row of x
+  F f;
+  std::uint8_t* planes[Planes];
+
+  // Threads of padding work on the last elements.
+  __device__ unsigned there(unsigned vector) const { return vector < vectors ? vector : vectors - 1; }
+  __device__ auto channels(unsigned vector) const { return f.template channels<8>(there(vector)); }
+  __device__ Input load(const RowVector& at) const {
+    return vectors_of<8>(x)[at.row * vectors + there(at.vector)];
+  }
+  template <class Channels>
+  __device__ void store(const RowVector& at, const Input& input, const Channels& channels) const {
+    unsigned bytes[Planes] = {};
+#pragma unroll
+    for (int v = 0; v < 8; ++v) {
+      const unsigned bits = f(input.at[v], channels.at[v]);
+#pragma unroll
+      for (int p = 0; p < Planes; ++p) bytes[p] |= (bits >> p & 1) << v;
+    }
+#pragma unroll
+    for (int p = 0; p < Planes; ++p) {
+      planes[p][at.index] = static_cast<std::uint8_t>(at.vector < vectors ? bytes[p] : 0);
+    }
+  }
+};
+
+/// Bits of rows of elements: bit (row, column) of plane p ← bit p of f(x, f.channels<1>(column).at[0]), an
+/// unsigned; f.channels<V>(vector) is what f has to know of V columns, an OfVector.
+template <int Planes, class T, class F>
+void pack_elements(const T* x, std::int64_t rows, std::int64_t columns, const F& f, std::uint64_t* first,
+                   std::uint64_t* second = nullptr) {
+  static_assert(Planes <= 2);
+  // Of fewer columns most bytes are padding.
+  if (columns % 8 == 0 && columns >= 32 && aligned(x, 16)) {
+    PackBytes<Planes, T, F> bytes{x, static_cast<unsigned>(columns / 8), f, {}};
+    std::uint64_t* const planes[] = {first, second};
+    for (int p = 0; p < Planes; ++p) bytes.planes[p] = reinterpret_cast<std::uint8_t*>(planes[p]);
+    for_row_vectors(rows, 8 * words(columns), bytes);
+    return;
+  }
+  using Channel = std::remove_reference_t<decltype(f.template channels<1>(0).at[0])>;
+  if constexpr (std::is_empty_v<Channel>) {
+    pack_bits<Planes>(
+        rows, columns,
+        [=] __device__(std::int64_t row, std::int64_t column) {
+          return f(x[row * columns + column], Channel());
+        },
+        first, second);
+  } else {
+    // Found once, not by every thread.
+    const Scratch<Channel> scratch(columns);
+    Channel* const channels = scratch.data();
+    for_each(columns, [=] __device__(std::int64_t column) {
+      channels[column] = f.template channels<1>(static_cast<unsigned>(column)).at[0];
+    });
+    pack_bits<Planes>(
+        rows, columns,
+        [=] __device__(std::int64_t row, std::int64_t column) {
+          return f(x[row * columns + column], channels[column]);
+        },
+        first, second);
+  }
 }
 
 /// y[r·columns + c] ← f(x[r·columns + c], bit c of row r); x may be null, and is 0 then.
@@ -139,6 +207,11 @@ void map_bits(const float* x, const std::uint64_t* bits, float* y, std::int64_t 
     const unsigned bit = halves[at.row * row_halves + at.column / 32] >> (at.column % 32) & 1;
     y[i] = f(x == nullptr ? 0.0F : x[i], bit != 0);
   });
+}
+
+/// Bit 0: the sign of v; bit 1: |v| ≤ 1.
+__device__ inline unsigned sign_and_mask(float v) {
+  return (v >= 0.0F ? 1U : 0U) | (std::fabs(v) <= 1.0F ? 2U : 0U);
 }
 
 /// Bit (row, column) of rows of words(columns) words.

@@ -5,16 +5,22 @@
 #include "cuda/sign.h"
 
 namespace hardbit::cuda {
+namespace {
+
+struct SignAndMask {
+  struct Channel {};
+  template <int V>
+  __device__ OfVector<Channel, V> channels(unsigned) const {
+    return {};
+  }
+  __device__ unsigned operator()(float x, Channel) const { return sign_and_mask(x); }
+};
+
+}  // namespace
 
 void sign_forward(const float* x, std::uint64_t* signs, std::uint64_t* mask, std::int64_t rows,
                   std::int64_t columns) {
-  pack_bits<2>(
-      rows, columns,
-      [=] __device__(std::int64_t row, std::int64_t column) {
-        const float v = x[row * columns + column];
-        return (v >= 0 ? 1U : 0U) | (std::fabs(v) <= 1 ? 2U : 0U);
-      },
-      signs, mask);
+  pack_elements<2>(x, rows, columns, SignAndMask(), signs, mask);
 }
 
 void mask_backward(const float* dy, const std::uint64_t* mask, float* dx, std::int64_t rows,
@@ -24,9 +30,9 @@ void mask_backward(const float* dy, const std::uint64_t* mask, float* dx, std::i
 }
 
 void approx_sign_backward(const float* dy, const float* x, float* dx, std::int64_t n) {
-  for_each(n, [=] __device__(std::int64_t i) {
-    const float magnitude = std::fabs(x[i]);
-    dx[i] = magnitude <= 1 ? dy[i] * (2 - 2 * magnitude) : 0.0F;
+  map_elements(n, dy, x, dx, [] __device__(float gradient, float v) {
+    const float magnitude = std::fabs(v);
+    return magnitude <= 1 ? gradient * (2 - 2 * magnitude) : 0.0F;
   });
 }
 

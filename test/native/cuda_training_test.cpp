@@ -6,10 +6,12 @@
 #include "bit_cases.h"
 #include "ops/attack.h"
 #include "ops/batch_norm.h"
+#include "ops/bits.h"
 #include "ops/dense.h"
 #include "ops/loss.h"
 #include "ops/optimizer.h"
 #include "ops/pool2d.h"
+#include "ops/sign.h"
 #include "support.h"
 
 // Attacks, losses, optimizers, pooling and batch norm of a GPU against those of the cpu: equal to the last
@@ -63,10 +65,12 @@ Tensor integers(const Shape& shape, int most) {
   return Tensor::from_host(test::dtype_of<T>(), shape, x.data());
 }
 
-// Around a warp's columns, a block's rows and the rows of a tile, and of several tiles.
-const std::vector<Shape> row_shapes = {{2, 1},     {2, 3},    {300, 1}, {257, 2}, {515, 10},
-                                       {129, 32},  {128, 33}, {127, 5}, {40, 63}, {700, 64},
-                                       {3, 1, 65}, {9, 257},  {4100, 3}};
+// Around the columns and the rows of a block, and those of several blocks; columns that are read one by one,
+// by four and by eight, with and without padding behind their bits.
+const std::vector<Shape> row_shapes = {{2, 1},    {2, 3},     {300, 1},  {257, 2},  {515, 10},  {129, 32},
+                                       {128, 33}, {127, 5},   {40, 63},  {700, 64}, {3, 1, 65}, {9, 257},
+                                       {4100, 3}, {5, 4},     {2300, 8}, {63, 12},  {301, 200}, {33, 40},
+                                       {31, 128}, {130, 260}, {7, 1024}, {9, 1028}, {3, 2064}};
 
 TEST_F(CudaTraining, BatchNormOfIntegersIsTheCpusBitForBit) {
   for (const Shape& shape : row_shapes) {
@@ -187,6 +191,55 @@ TEST_F(CudaTraining, BatchNormOfEvaluationIsTheCpusBitForBit) {
         ASSERT_TRUE(std::bit_cast<std::uint32_t>(a[i]) == std::bit_cast<std::uint32_t>(e[i]) ||
                     (std::isnan(a[i]) && std::isnan(e[i])));
       }
+    }
+  }
+}
+
+/// The same contents, an element behind the beginning of their memory.
+Tensor shifted(const Tensor& x) {
+  const std::int64_t n = x.count();
+  const Tensor room = Tensor::zeros(x.dtype(), {n + 1}, Device::cuda);
+  const Tensor slice = room.slice(1, n + 1);
+  slice.write_host(host(x).raw());
+  return slice.reshape(x.shape());
+}
+
+TEST_F(CudaTraining, BatchNormAndSumsDoNotDependOnWhereTensorsBegin) {
+  const Shape shape = {77, 72};
+  for (const Tensor& x : {floats(shape, 1, -3, 5), integers<std::int16_t>(shape, 300)}) {
+    const auto run = [&](auto on) {
+      const double scale = x.dtype() == DType::f32 ? 1 : 0.01;
+      const Tensor z = on(x);
+      const Tensor dy = on(floats(shape, 2));
+      const Tensor mask = there(host(test::random_bits(shape, 3)));
+      const Tensor v[] = {on(floats({72}, 4)), on(floats({72}, 5)), on(floats({72}, 6)),
+                          on(floats({72}, 7, 0, 2))};
+      const auto trained = ops::batch_norm_train(z, scale, v[0], v[1], there(floats({72}, 6)),
+                                                 there(floats({72}, 7, 0, 2)), 0.1, 1e-5);
+      const auto signs = ops::batch_norm_sign_eval(z, scale, v[0], v[1], v[2], v[3], 1e-5, true);
+      const auto backward =
+          ops::batch_norm_sign_backward(dy, z, scale, v[0], v[1], v[2], v[3], SignSurrogate::clipped, &mask);
+      return std::vector{trained.y,
+                         trained.mean,
+                         trained.inverse_deviation,
+                         signs.signs,
+                         *signs.mask,
+                         backward.dx,
+                         backward.dgamma,
+                         backward.dbeta,
+                         ops::batch_norm_sign_eval_backward(dy, nullptr, scale, v[0], v[1], v[2], v[3], 1e-5,
+                                                            SignSurrogate::clipped, &mask),
+                         ops::batch_norm_eval(z, scale, v[0], v[1], v[2], v[3], 1e-5),
+                         ops::batch_norm_eval_backward(dy, v[0], v[3], 1e-5),
+                         ops::sum_rows(dy),
+                         ops::sign_forward(dy).mask,
+                         ops::pack_signs(dy)};
+    };
+    const auto expected = run(there);
+    const auto actual = run(shifted);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      SCOPED_TRACE(i);
+      expect_equal(actual[i], expected[i]);
     }
   }
 }
