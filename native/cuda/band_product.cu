@@ -259,7 +259,28 @@ struct CodeBand {
 // With P' = P − ⌊Σ x / 2⌋, n = (2·P' − Σ x mod 2) << doubled and a constant: of the channel, the border
 // class, and whether Σ x is odd.
 
-/// A lane's sums of a tile: two output pixels, one above the other, of columns / 4 channels in a row each.
+/// Which of a slice's channels each lane of a row has sums of, so that what it writes lies side by side.
+enum class Places {
+  /// Lane t those of t·columns / 4 on: a word of bits.
+  words,
+  /// Of each 32 the eight of 8·t on: 16 bytes of narrow sums, 64 by the four lanes of a row.
+  eights,
+};
+/// A channel of the slice: whose it is, and the number of its sum there.
+struct Owner {
+  int lane, number;
+};
+template <int columns>
+__device__ constexpr Owner owner_of(Places order, int channel) {
+  if (order == Places::words) return {channel / (columns / 4), channel % (columns / 4)};
+  return {channel / 8 % 4, channel / 32 * 8 + channel % 8};
+}
+/// The other way round.
+__device__ constexpr int channel_of(Places order, int columns, int lane, int number) {
+  return order == Places::words ? lane * (columns / 4) + number : number / 8 * 32 + lane * 8 + number % 8;
+}
+
+/// A lane's sums of a tile: two output pixels, one above the other, of columns / 4 channels each.
 struct Tile {
   int image, row, column;  // of the upper one
   int slice;
@@ -273,9 +294,32 @@ __device__ inline int sum_of(const int (&sums)[columns / 2], int half, int i) {
   return sums[i / 2 * 4 + 2 * half + i % 2];
 }
 
+/// Eight sums side by side, of which so many exist; `aligned` if all do and 16 bytes may go at once.
+template <class Out>
+__device__ inline void write_eight(Out* to, const int (&n)[8], bool aligned, int exist) {
+  if (aligned) {
+    if constexpr (sizeof(Out) == 2) {
+      const auto pair = [&](int k) {
+        return __byte_perm(static_cast<unsigned>(n[k]), static_cast<unsigned>(n[k + 1]), 0x5410);
+      };
+      *reinterpret_cast<uint4*>(to) = make_uint4(pair(0), pair(2), pair(4), pair(6));
+    } else {
+      const auto word = [&](int k) { return static_cast<unsigned>(n[k]); };
+      *reinterpret_cast<uint4*>(to) = make_uint4(word(0), word(1), word(2), word(3));
+      *reinterpret_cast<uint4*>(to + 4) = make_uint4(word(4), word(5), word(6), word(7));
+    }
+    return;
+  }
+#pragma unroll
+  for (int k = 0; k < 8; ++k) {
+    if (k < exist) to[k] = static_cast<Out>(n[k]);
+  }
+}
+
 /// Writes n [pixels][m].
 template <class Out>
 struct BandSums {
+  static constexpr Places order = Places::eights;
   Out* out;
   bool aligned;
 
@@ -287,9 +331,7 @@ struct BandSums {
 
   template <int columns, int doubled>
   __device__ void write(const Band& b, const Tile& tile, const int (&sums)[columns / 2]) const {
-    constexpr int count = columns / 4;
-    constexpr int together = 16 / sizeof(Out);
-    const int first = tile.slice * columns + static_cast<int>(threadIdx.x % 4) * count;
+    const int first = tile.slice * columns + static_cast<int>(threadIdx.x % 4) * 8;
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       if (tile.image >= b.images || tile.row + half >= b.oh || tile.column >= b.ow) continue;
@@ -297,10 +339,10 @@ struct BandSums {
       Out* const to =
           out + ((std::int64_t{tile.image} * b.oh + tile.row + half) * b.ow + tile.column) * b.m + first;
 #pragma unroll
-      for (int i = 0; i < count; i += together) {
-        int n[together];
+      for (int i = 0; i < columns / 4; i += 8) {
+        int n[8];
 #pragma unroll
-        for (int k = 0; k < together; k += 4) {
+        for (int k = 0; k < 8; k += 4) {
           const int4 c = *reinterpret_cast<const int4*>(tile.constants[half] + i + k);
           const int constants[4] = {c.x, c.y, c.z, c.w};
 #pragma unroll
@@ -310,24 +352,7 @@ struct BandSums {
                 static_cast<int>((sum << (1 + doubled)) + static_cast<std::uint32_t>(constants[l])) + less;
           }
         }
-        if (aligned && first + i + together <= b.m) {
-          uint4 v;
-          if constexpr (sizeof(Out) == 2) {
-            const auto pair = [&](int k) {
-              return __byte_perm(static_cast<unsigned>(n[k]), static_cast<unsigned>(n[k + 1]), 0x5410);
-            };
-            v = make_uint4(pair(0), pair(2), pair(4), pair(6));
-          } else {
-            v = make_uint4(static_cast<unsigned>(n[0]), static_cast<unsigned>(n[1]),
-                           static_cast<unsigned>(n[2]), static_cast<unsigned>(n[3]));
-          }
-          *reinterpret_cast<uint4*>(to + i) = v;
-        } else {
-#pragma unroll
-          for (int k = 0; k < together; ++k) {
-            if (first + i + k < b.m) to[i + k] = static_cast<Out>(n[k]);
-          }
-        }
+        write_eight(to + 4 * i, n, aligned && first + 4 * i + 8 <= b.m, b.m - first - 4 * i);
       }
     }
   }
@@ -336,6 +361,7 @@ struct BandSums {
 /// Writes the largest n of 2 × 2 pixels, [pooled pixels][m], and which of them held it first, row by row.
 template <class Out>
 struct BandMaxima {
+  static constexpr Places order = Places::eights;
   Out* out;
   std::uint8_t* index;  // or null
   bool aligned;
@@ -385,48 +411,38 @@ struct BandMaxima {
     const int row = tile.row / 2;
     const int column = tile.column / 2;
     if (tile.image >= b.images || row >= b.oh / 2 || column >= b.ow / 2) return;
-    const int first = tile.slice * columns + static_cast<int>(threadIdx.x % 4) * count + right * mine;
+    const int first = tile.slice * columns + right * columns / 2 + static_cast<int>(threadIdx.x % 4) * 8;
     const std::int64_t at =
         ((std::int64_t{tile.image} * (b.oh / 2) + row) * (b.ow / 2) + column) * b.m + first;
-    if (aligned && first + mine <= b.m) {
-      constexpr int together = 16 / sizeof(Out);
 #pragma unroll
-      for (int i = 0; i < mine; i += together) {
-        unsigned words[4];
+    for (int i = 0; i < mine; i += 8) {
+      const int exist = b.m - first - 4 * i;
+      const bool whole = aligned && exist >= 8;
+      int n[8];
 #pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          if constexpr (sizeof(Out) == 2) {
-            words[k] = __byte_perm(static_cast<unsigned>(best[i + 2 * k] >> 2),
-                                   static_cast<unsigned>(best[i + 2 * k + 1] >> 2), 0x5410);
-          } else {
-            words[k] = static_cast<unsigned>(best[i + k] >> 2);
-          }
-        }
-        *reinterpret_cast<uint4*>(out + at + i) = make_uint4(words[0], words[1], words[2], words[3]);
+      for (int k = 0; k < 8; ++k) n[k] = best[i + k] >> 2;
+      write_eight(out + at + 4 * i, n, whole, exist);
+      if (index == nullptr) continue;
+      unsigned places[2] = {};
+#pragma unroll
+      for (int k = 0; k < 8; ++k) {
+        places[k / 4] |= (static_cast<unsigned>(~best[i + k]) & 3) << (8 * (k % 4));
       }
-      if (index == nullptr) return;
-#pragma unroll
-      for (int i = 0; i < mine; i += 8) {
-        unsigned words[2] = {};
-#pragma unroll
-        for (int k = 0; k < 8; ++k) {
-          words[k / 4] |= (static_cast<unsigned>(best[i + k]) & 3) << (8 * (k % 4));
-        }
-        *reinterpret_cast<uint2*>(index + at + i) = make_uint2(words[0] ^ 0x03030303, words[1] ^ 0x03030303);
+      if (whole) {
+        *reinterpret_cast<uint2*>(index + at + 4 * i) = make_uint2(places[0], places[1]);
+        continue;
       }
-      return;
-    }
 #pragma unroll
-    for (int i = 0; i < mine; ++i) {
-      if (first + i >= b.m) break;
-      out[at + i] = static_cast<Out>(best[i] >> 2);
-      if (index != nullptr) index[at + i] = static_cast<std::uint8_t>(3 - (best[i] & 3));
+      for (int k = 0; k < 8; ++k) {
+        if (k < exist) index[at + 4 * i + k] = static_cast<std::uint8_t>(places[k / 4] >> (8 * (k % 4)));
+      }
     }
   }
 };
 
 /// Writes bits [pixels, or pooled ones][words of 32 channels].
 struct BandBits {
+  static constexpr Places order = Places::words;
   std::uint32_t* out;
   const std::int32_t* minimum;
   const std::uint32_t* all;
@@ -536,7 +552,8 @@ __global__ void __launch_bounds__(threads, 1)
     const int channel = slice * columns + i % columns;
     const int correction =
         corrections != nullptr && channel < b.m ? corrections[border_class * correction_pitch + channel] : 0;
-    constants[(row * 4 + i % columns / (columns / 4)) * lane_pitch<columns> + i % (columns / 4)] =
+    const Owner owner = owner_of<columns>(Target::order, i % columns);
+    constants[(row * 4 + owner.lane) * lane_pitch<columns> + owner.number] =
         channel < b.m ? target.template constant<Source::doubled>(channel, correction, row % 2)
                       : target.beyond();
   }
@@ -649,7 +666,7 @@ struct BandWeightsJob {
   int m, channels, kh, kw, columns, pieces_of_k, count;
   bool signs, pairs;
   int code_bits;
-  std::uint32_t* packed;
+  std::uint32_t* packed;  // in the order of words, then in that of eights
 };
 
 /// Bits [at, at + n) of a row, n ≤ 32.
@@ -661,15 +678,16 @@ __device__ inline std::uint32_t row_bits(const std::uint64_t* row, int at, int n
   return static_cast<std::uint32_t>(word) & (n >= 32 ? ~0U : (1U << n) - 1);
 }
 
-/// A thread a piece: [slice][piece of k][column][16 bytes].
+/// A thread a piece: [order][slice][piece of k][column][16 bytes].
 __global__ void __launch_bounds__(256) band_weights_kernel(BandWeightsJob j) {
   const int i = static_cast<int>(blockIdx.x) * 256 + static_cast<int>(threadIdx.x);
-  if (i >= j.count) return;
+  if (i >= 2 * j.count) return;
+  const Places order = i < j.count ? Places::words : Places::eights;
   const int column = i % j.columns;
   const int piece = i / j.columns % j.pieces_of_k;
-  // The sums of a lane are those of columns 8·i + 2·t and + 1: channels in a row.
-  const int channel = i / j.columns / j.pieces_of_k * j.columns + column % 8 / 2 * (j.columns / 4) +
-                      column / 8 * 2 + column % 2;
+  // Columns 8·i + 2·t and + 1 are sums 2·i and 2·i + 1 of lane t.
+  const int channel = (i - (order == Places::words ? 0 : j.count)) / j.columns / j.pieces_of_k * j.columns +
+                      channel_of(order, j.columns, column % 8 / 2, column / 8 * 2 + column % 2);
   std::uint32_t words[4] = {};
   if (channel < j.m) {
     const std::uint64_t* const row = j.w + channel * j.w_words;
@@ -865,10 +883,10 @@ std::unique_ptr<BandProduct> BandProduct::of(const BinaryLayer& layer, const Bin
                      .pairs = b.pixel_words == 1,
                      .code_bits = b.code_bits,
                      .packed = nullptr};
-  std::unique_ptr<BandProduct> product(new BandProduct(std::move(plan), count * 16));
+  std::unique_ptr<BandProduct> product(new BandProduct(std::move(plan), 2 * count * 16));
   job.packed = reinterpret_cast<std::uint32_t*>(product->packed_.data());
-  launch(band_weights_kernel, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(count, 256))), dim3(256), 0,
-         job);
+  launch(band_weights_kernel, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(2 * count, 256))), dim3(256),
+         0, job);
   return product;
 }
 
@@ -897,7 +915,9 @@ void BandProduct::run(std::int64_t images, const void* x, const Target& target) 
   const int per_slice = std::min(b.items, std::max(1, driver::device().multiprocessors / b.slices));
   const dim3 grid(static_cast<unsigned>(per_slice * b.slices));
   const auto start = [&](auto kernel, const auto& source) {
-    launch(kernel, grid, dim3(threads), static_cast<std::size_t>(room.total), b, room, source, packed_.data(),
+    const std::uint8_t* const weights =
+        packed_.data() + (Target::order == Places::words ? 0 : packed_.count() / 2);
+    launch(kernel, grid, dim3(threads), static_cast<std::size_t>(room.total), b, room, source, weights,
            plan.corrections, plan.correction_pitch, target);
   };
   if (plan.signs) {
