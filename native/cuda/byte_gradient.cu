@@ -293,9 +293,11 @@ struct RunDraws {
 
   /// The bytes q + 128 of a run's four elements.
   __device__ std::uint32_t bytes(unsigned run, const std::uint32_t (&steps)[4]) const {
-    const unsigned word = run % 2 * 2;
-    const std::uint32_t low = pair(run, first[word], first[word + 1], steps[0], steps[1]);
-    const std::uint32_t high = pair(run, second[word], second[word + 1], steps[2], steps[3]);
+    const bool odd = run % 2 != 0;  // no place in registers depends on it
+    const std::uint32_t low =
+        pair(run, odd ? first[2] : first[0], odd ? first[3] : first[1], steps[0], steps[1]);
+    const std::uint32_t high =
+        pair(run, odd ? second[2] : second[0], odd ? second[3] : second[1], steps[2], steps[3]);
     return __byte_perm(low, high, 0x5410);
   }
 
@@ -372,59 +374,60 @@ __device__ inline std::uint32_t differing(std::uint32_t places, unsigned place) 
   return (high >> 7) * 0xFF;
 }
 
-/// The same of windows of two by two pixels that cover the image, of channels in 128s: what was the largest
-/// is rounded with the draw of the pixel that it came from. Thread: [window][128 channels][8].
-template <bool by_channel>
+/// The same of windows of two by two pixels: what was the largest is rounded with the draw of the pixel that
+/// it came from, and the others' bytes are 0. Thread: [window][128 channels][8]; with one run, whose draws
+/// are then taken for it alone, [window][4 channels].
+template <bool by_channel, unsigned count>
 __global__ void __launch_bounds__(256) round_windows(Quantization to) {
-  const auto groups = to.m / 128;
+  static_assert(count == runs || count == 1);
   const std::uint32_t item = blockIdx.x * 256 + threadIdx.x;
-  if (item >= static_cast<std::uint32_t>(to.total / 8)) return;
-  const std::uint32_t window = item / 8 / groups;
-  const std::uint32_t group = item / 8 - window * groups;
+  if (item >= static_cast<std::uint32_t>(to.total)) return;
   const auto columns = static_cast<std::uint32_t>(to.dy.pooled_columns);
-  const std::uint32_t line = window / columns;  // of the windows of all images
+  const auto rows = static_cast<std::uint32_t>(to.dy.pooled_rows);
+  const std::uint32_t window = item / (to.m / (count * 4));
+  const std::uint32_t vector = item - window * (to.m / (count * 4));
+  const std::uint32_t line = window / columns;
   const std::uint32_t column = window - line * columns;
-  const unsigned lane = item % 8;
-  const std::uint32_t channel = group * 128 + lane / 4 * 32 + lane % 4 * 4;
+  const std::uint32_t image = line / rows;
+  const std::uint32_t channel =
+      count == 1 ? vector * 4 : vector / 8 * 128 + vector % 8 / 4 * 32 + vector % 4 * 4;
 
   const std::int64_t from = static_cast<std::int64_t>(window) * to.m + channel;
-  float4 values[runs];
-  std::uint32_t places[runs];
-  std::uint32_t all = 0;
+  float4 values[count];
+  std::uint32_t places[count];
 #pragma unroll
-  for (unsigned run = 0; run < runs; ++run) {
+  for (unsigned run = 0; run < count; ++run) {
     values[run] = *reinterpret_cast<const float4*>(to.dy.values + from + run_offset(run));
     places[run] = *reinterpret_cast<const std::uint32_t*>(to.dy.places + from + run_offset(run));
   }
   float lift = 1;
   float inverse = 1;
   if constexpr (!by_channel) {
-    const ops::Rounding& rounding = to.roundings[line * 2 / to.per];
-    lift = rounding.lift;
-    inverse = rounding.inverse;
+    lift = to.roundings[image].lift;
+    inverse = to.roundings[image].inverse;
   }
-  std::uint32_t steps[runs][4];
+  std::uint32_t steps[count][4];
+  std::uint32_t all = 0;
 #pragma unroll
-  for (unsigned run = 0; run < runs; ++run) {
+  for (unsigned run = 0; run < count; ++run) {
     find_steps<by_channel>(to, values[run], lift, inverse, channel + run_offset(run), steps[run]);
     all |= places[run];
   }
   if ((all & 0xFCFCFCFCU) != 0) report(to.reports, Report::place);
   const std::uint32_t flip = to.flip * 0x01010101U;
-  const auto zero = 0x80808080U ^ flip;
+  const std::uint32_t first_row = image * static_cast<std::uint32_t>(to.dy.rows) + (line - image * rows) * 2;
 #pragma unroll
   for (unsigned place = 0; place < 4; ++place) {
-    const std::uint32_t row = line * 2 + place / 2;
-    const std::uint32_t pixel = column * 2 + place % 2;
-    const RunDraws draws(to.draws, row * static_cast<std::uint32_t>(to.blocks) +
-                                       (pixel * groups + group) * 16 + lane / 4 * 8 + lane % 4 * 2);
-    std::uint8_t* const bytes =
-        to.bytes + static_cast<std::int64_t>(row) * to.length + pixel * to.m + channel;
+    const std::uint32_t row = first_row + place / 2;
+    const std::uint32_t element = (column * 2 + place % 2) * to.m + channel;  // of the row
+    const RunDraws draws(to.draws, row * static_cast<std::uint32_t>(to.blocks) + element / 128 * 16 +
+                                       element / 32 % 2 * 8 + element % 16 / 2);
+    std::uint8_t* const bytes = to.bytes + static_cast<std::int64_t>(row) * to.length + element;
 #pragma unroll
-    for (unsigned run = 0; run < runs; ++run) {
-      const std::uint32_t other = differing(places[run], place);
-      const std::uint32_t q = draws.bytes(run, steps[run]) ^ flip;
-      *reinterpret_cast<std::uint32_t*>(bytes + run_offset(run)) = (q & ~other) | (zero & other);
+    for (unsigned run = 0; run < count; ++run) {
+      const unsigned of_draws = count == 1 ? element / 64 % 2 * 2 + element / 16 % 2 : run;
+      const std::uint32_t q = draws.bytes(of_draws, steps[run]) ^ flip;
+      *reinterpret_cast<std::uint32_t*>(bytes + run_offset(run)) = q & ~differing(places[run], place);
     }
   }
 }
@@ -452,9 +455,18 @@ void run(Quantization to, std::int64_t rows) {
     }
     return;
   }
-  if (pooled && vectors && to.m % 128 == 0 && dy.window_rows == 2 && dy.window_columns == 2 &&
-      dy.rows == 2 * dy.pooled_rows && to.length == 2 * dy.pooled_columns * to.m && aligned(dy.places, 4)) {
-    start(by_channel ? round_windows<true> : round_windows<false>, to.total / 8);
+  const bool squares = dy.window_rows == 2 && dy.window_columns == 2;
+  if (pooled && vectors && squares && to.m % 16 == 0 && aligned(dy.places, 4)) {
+    const bool covered = dy.rows == 2 * dy.pooled_rows && to.length == 2 * dy.pooled_columns * to.m;
+    if (!covered) fill(to.bytes, 0, static_cast<std::size_t>(rows * to.length));
+    const std::int64_t windows = rows / dy.rows * dy.pooled_rows * dy.pooled_columns;
+    if (to.m % 128 == 0) {
+      to.total = windows * to.m / 16;
+      start(by_channel ? round_windows<true, runs> : round_windows<false, runs>, to.total);
+    } else {
+      to.total = windows * to.m / 4;
+      start(by_channel ? round_windows<true, 1> : round_windows<false, 1>, to.total);
+    }
     return;
   }
   to.pairs = aligned(to.bytes, 2) && to.m % 2 == 0 && (to.outputs == 0 || to.outputs % 2 == 0);

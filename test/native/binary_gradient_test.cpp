@@ -683,13 +683,15 @@ TEST(ByteGradient, OfPooledOutputsIsThatOfAllOutputs) {
   const ops::Pool2dGeometry squares{.kernel = {2, 2}, .stride = {2, 2}};
   const std::array<std::int64_t, 4> same_size{1, 1, 1, 1};
   const std::vector<Case> cases = {
-      // Whole windows of channels in 128s, and what has neither.
+      // Channels in 128s, in 16s and in neither; pixels beyond the last windows.
       {{3, 4, 6, 20, 128, {3, 3}, {.padding = same_size}}, squares},
       {{2, 6, 2, 64, 384, {1, 1}, {}}, squares},
       {{2, 4, 4, 32, 256, {3, 3}, {.padding = same_size, .groups = 2}}, squares},
       {{2, 5, 4, 16, 128, {3, 3}, {.padding = same_size}}, squares},
       {{2, 4, 7, 16, 128, {3, 3}, {.padding = same_size}}, squares},
       {{2, 8, 8, 16, 64, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 5, 7, 16, 48, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 6, 6, 16, 160, {3, 3}, {.padding = same_size, .groups = 2}}, squares},
       {{3, 7, 9, 34, 18, {3, 3}, {.padding = same_size, .groups = 2}}, squares},
       {{2, 6, 6, 6, 7, {2, 2}, {.stride = {1, 2}, .dilation = {2, 1}}}, squares},
       {{2, 9, 8, 8, 128, {1, 1}, {}}, {.kernel = {3, 2}, .stride = {3, 2}}},
