@@ -153,6 +153,17 @@ export interface Pool2dGeometry {
   readonly padding: readonly [number, number, number, number];
 }
 
+/** What max-pooling makes: the largest of each window, and its place there if asked for. */
+export interface MaxPooled {
+  readonly y: NativeTensor;
+  readonly index: NativeTensor | null;
+}
+
+/** What the gradient of a max-pooling takes from it. */
+export interface MaxPooling extends Pool2dGeometry {
+  readonly index: NativeTensor;
+}
+
 /** What a padded pixel of a binary convolution stands for: 0, or 1 (signs +1, codes their largest). */
 export type PaddingValue = 'zero' | 'one';
 
@@ -386,6 +397,17 @@ export interface NativeAddon {
     geometry: Conv2dGeometry,
     padding: PaddingValue,
   ): NativeTensor;
+  /** Either of the two (codes where `inputBits` is given) and `maxPool2d` of its result. */
+  binaryConv2dPool(
+    x: NativeTensor,
+    inputBits: number | null,
+    w: NativeTensor,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+    pool: Pool2dGeometry,
+    withIndex: boolean,
+  ): MaxPooled;
   /** The same two by the scalar reference, for tests. */
   binaryConv2dReference(
     x: NativeTensor,
@@ -430,6 +452,28 @@ export interface NativeAddon {
     padding: PaddingValue,
     gradient: GradientOptions,
   ): NativeTensor;
+  /** The same two of the dy that `maxPool2dBackward` makes of this one. */
+  binaryConv2dPoolBackwardInput(
+    dy: NativeTensor,
+    pooling: MaxPooling,
+    planes: NativeTensor,
+    coefficients: readonly number[],
+    scale: number | NativeTensor,
+    size: readonly [number, number],
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    gradient: GradientOptions,
+  ): NativeTensor;
+  binaryConv2dPoolBackwardWeight(
+    dy: NativeTensor,
+    pooling: MaxPooling,
+    x: NativeTensor,
+    inputBits: number | null,
+    kernel: readonly [number, number],
+    geometry: Conv2dGeometry,
+    padding: PaddingValue,
+    gradient: GradientOptions,
+  ): NativeTensor;
   /** dL/dx f32 [N,K]. */
   binaryMatmulBackwardInput(
     dy: NativeTensor,
@@ -463,11 +507,7 @@ export interface NativeAddon {
    * Largest of each window, x f32 | i16 | i32 | bits; a NaN wins, as in PyTorch. `index` u8 [N,OH,OW,C]: the first such
    * place of the window, row-major, only where asked for.
    */
-  maxPool2d(
-    x: NativeTensor,
-    geometry: Pool2dGeometry,
-    withIndex: boolean,
-  ): { y: NativeTensor; index: NativeTensor | null };
+  maxPool2d(x: NativeTensor, geometry: Pool2dGeometry, withIndex: boolean): MaxPooled;
   /** dx f32 of height and width `size`. */
   maxPool2dBackward(
     dy: NativeTensor,

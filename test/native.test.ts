@@ -30,6 +30,7 @@ const signKernel = () => core.tensor('bits', [1, 4], BigUint64Array.of(0b0111n))
 const draws: GradientOptions = { arithmetic: 'int8', seed: 1, stream: 2, step: 3 };
 const adam = { learningRate: 0.5, beta1: 0, beta2: 0, epsilon: 0, step: 1, weightDecay: 0, clip: 0 };
 const square = { kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] } as const;
+const line = { kernel: [1, 2], stride: [1, 2], padding: [0, 0, 0, 0] } as const;
 const sgd = { learningRate: 0.5, momentum: 0, nesterov: false, weightDecay: 0, clip: 0 };
 
 /** One call of every function, with a result that can be seen at a glance. */
@@ -320,6 +321,13 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
       message: "codesConv2d: argument 6 must be 'zero' or 'one', not 'two'.",
     });
   },
+  binaryConv2dPool() {
+    const rest = [signKernel(), [2, 2], window(1), 'zero', line] as const;
+    const { y, index } = core.binaryConv2dPool(signImage(), null, ...rest, true);
+    expect([list(y), list(index as NativeTensor)]).to.deep.equal([[2], [0]]);
+    const codes = core.binaryConv2dPool(codeImage(), 2, ...rest, false);
+    expect([list(codes.y), codes.index]).to.deep.equal([[6], null]);
+  },
   codesConv2dReference: () =>
     expect(
       list(core.codesConv2dReference(codeImage(), 2, signKernel(), [2, 2], window(1), 'zero')),
@@ -360,6 +368,46 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
       expect(run('zero')).to.deep.equal([-2, 129, 2, -129]);
       expect(run('one')).to.deep.equal([125, 129, 129, -129]);
     }
+  },
+  binaryConv2dPoolBackwardInput() {
+    const run = (place: number) =>
+      list(
+        core.binaryConv2dPoolBackwardInput(
+          f32([1, 1, 1, 1], 127),
+          { ...line, index: u8([1, 1, 1, 1], place) },
+          signKernel(),
+          [1],
+          1,
+          [2, 2],
+          [2, 2],
+          window(1),
+          draws,
+        ),
+      );
+    expect(run(0)).to.deep.equal([127, 0, -127, 0]);
+    expect(run(1)).to.deep.equal([127, 127, 127, -127]);
+    expect(failure(() => run(2)).code).to.equal('ERR_HARDBIT_ARGUMENT');
+  },
+  binaryConv2dPoolBackwardWeight() {
+    const dy = f32([1, 1, 1, 1], 127);
+    const run = (index: NativeTensor) =>
+      list(
+        core.binaryConv2dPoolBackwardWeight(
+          dy,
+          { ...line, index },
+          signImage(),
+          null,
+          [2, 2],
+          window(1),
+          'zero',
+          draws,
+        ),
+      );
+    expect(run(u8([1, 1, 1, 1], 1))).to.deep.equal([127, -127, -127, 127]);
+    expect(failure(() => run(null as unknown as NativeTensor))).to.include({
+      code: 'ERR_HARDBIT_ARGUMENT',
+      message: 'binaryConv2dPoolBackwardWeight: index must be a native tensor, not null.',
+    });
   },
   binaryMatmulBackwardInput() {
     const [dy, planes] = [f32([1, 2], 127, 1), bits([2, 2], 0b01n, 0b11n)];

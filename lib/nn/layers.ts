@@ -205,13 +205,20 @@ function countLayers(specs: readonly LayerSpec[]): number {
   );
 }
 
-/** The next layer on an activation, or the next two where they are a batch norm and a sign: one op, nothing in between. */
+/**
+ * The next layer on an activation, or the next two where they are one op with nothing in between: a batch norm and a sign, or a
+ * convolution on integers and max-pooling.
+ */
 function forwardNext(
   [layer, behind]: readonly [Layer, Layer | undefined],
   tape: Tape,
   x: Activation,
   context: ForwardContext,
 ): readonly [Activation, number] {
+  if (layer instanceof Conv2d && behind instanceof MaxPool) {
+    const { activation, pooled } = layer.forwardPooled(tape, x, context, windowOf(behind.spec));
+    return [activation, pooled ? 2 : 1];
+  }
   const sign = layer instanceof BatchNorm && behind instanceof Quantize ? behind.fusedSign(context) : null;
   return sign === null
     ? [layer.forward(tape, x, context), 1]

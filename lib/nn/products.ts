@@ -1,6 +1,7 @@
 import { HardbitError } from '../errors.js';
 import { binaryConv2d, conv2d } from '../ops/conv2d.js';
 import { binaryDense, dense, type SummationOrder } from '../ops/dense.js';
+import type { Pool2dGeometry } from '../ops/pool.js';
 import { productScale, type QuantizedWeights, scaleProduct } from '../ops/quantized-weights.js';
 import type { Tape, Variable } from '../ops/tape.js';
 import type { Device } from '../tensor/tensor.js';
@@ -106,6 +107,19 @@ export class Conv2d extends Product {
   }
 
   forward(tape: Tape, x: Activation, context: ForwardContext): Activation {
+    return this.forwardPooled(tape, x, context, null).activation;
+  }
+
+  /**
+   * The layer, and max-pooling by `pool` in the same op where it makes integers, unless all of them are to be shown: `pooled` says
+   * whether that was so.
+   */
+  forwardPooled(
+    tape: Tape,
+    x: Activation,
+    context: ForwardContext,
+    pool: Pool2dGeometry | null,
+  ): { readonly activation: Activation; readonly pooled: boolean } {
     const { kernel, stride, dilation, padding, paddingValue, groups } = this.#geometry;
     const window = { stride, dilation, padding, groups };
     const inputBits = integerBits(x);
@@ -120,13 +134,15 @@ export class Conv2d extends Product {
       const y = withReal(tape, x, (real) =>
         conv2d(tape, real, weight, this.bias(context), window, this.order(context)),
       );
-      return { kind: 'real', variable: y };
+      return { activation: { kind: 'real', variable: y }, pooled: false };
     }
     const operand = this.weight.quantized(tape, context);
     const geometry = { ...window, kernel, paddingValue };
     const draw = gradientDraw(context, this.index);
-    const sums = binaryConv2d(tape, x.variable, inputBits, operand, geometry, draw);
-    if (context.mode === 'evaluate') context.onIntegers?.(this.spec.name, sums.value);
-    return scaled(tape, sums, inputBits, operand.weights);
+    const shown = context.mode === 'evaluate' ? context.onIntegers : undefined;
+    const pooled = pool !== null && shown === undefined && typeof operand.weights.scale === 'number';
+    const sums = binaryConv2d(tape, x.variable, inputBits, operand, geometry, draw, pooled ? pool : null);
+    shown?.(this.spec.name, sums.value);
+    return { activation: scaled(tape, sums, inputBits, operand.weights), pooled };
   }
 }

@@ -1,4 +1,10 @@
-import { type Conv2dGeometry, native, type PaddingValue } from '../native.js';
+import {
+  type Conv2dGeometry,
+  type MaxPooling,
+  native,
+  type PaddingValue,
+  type Pool2dGeometry,
+} from '../native.js';
 import { Tensor } from '../tensor/tensor.js';
 import type { SummationOrder } from './dense.js';
 import { floatGradients, type GradientDraw, gradientOptions } from './gradient-arithmetic.js';
@@ -95,12 +101,30 @@ export interface BinaryConv2dGeometry extends Conv2dGeometry {
   readonly paddingValue: PaddingValue;
 }
 
+/** Windows side by side, from the first pixel on. */
+function areSideBySide({ kernel, stride, padding }: Pool2dGeometry): boolean {
+  return kernel[0] === stride[0] && kernel[1] === stride[1] && padding.every((width) => width === 0);
+}
+
+/** Rows and columns of what a convolution makes of `size`. */
+function outputSize(size: readonly [number, number], geometry: BinaryConv2dGeometry): [number, number] {
+  const { kernel, stride, dilation, padding } = geometry;
+  const along = (axis: 0 | 1) => {
+    const padded = size[axis] + padding[(2 * axis) as 0 | 2] + padding[(2 * axis + 1) as 1 | 3];
+    return Math.floor((padded - dilation[axis] * (kernel[axis] - 1) - 1) / stride[axis]) + 1;
+  };
+  return [along(0), along(1)];
+}
+
 /**
- * The integer cross-correlation Σ x·w with quantized weights, exact, [N, OH, OW, M]: i16 or i32.
+ * The integer cross-correlation Σ x·w with quantized weights, exact, [N, OH, OW, M]: i16 or i32; with `pool` the largest of each
+ * of its windows.
  *
  * x is bits [N, H, W, C] (±1; `inputBits` null) or u8 codes of `inputBits` bits; w is the whole number Σ_p c_p·s_p, its
  * planes [P·M, KH·KW·(C/groups)]. The real pre-activation is `productScale` times the result; gradients are with
- * respect to the real values, in the arithmetic of `draw`, dW passed on by the operand's quantizer. Saves the packed operands only.
+ * respect to the real values, in the arithmetic of `draw`, dW passed on by the operand's quantizer. Saves the packed operands,
+ * and with `pool` the place of each largest, one byte an output. That is `maxPool2d` of the sums in all its results; on a GPU
+ * int8 gradients are made of pooled ones without those of all sums.
  *
  * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_ARGUMENT where weights or geometry do not fit x.
  */
@@ -111,46 +135,70 @@ export function binaryConv2d(
   operand: QuantizedOperand,
   geometry: BinaryConv2dGeometry,
   draw: GradientDraw = floatGradients,
+  pool: Pool2dGeometry | null = null,
 ): Variable {
   const core = native();
   const { kernel, paddingValue, stride, dilation, padding, groups } = geometry;
   const window: Conv2dGeometry = { stride, dilation, padding, groups };
   const { weights, latent } = operand;
+  const { planes, coefficients } = weights;
   const filters = groupFilters(operand, groups);
-  const sums = new Tensor(
-    inputBits === null
-      ? core.binaryConv2d(x.value.handle, filters.handle, kernel, window, paddingValue)
-      : core.codesConv2d(x.value.handle, inputBits, filters.handle, kernel, window, paddingValue),
-  );
-  const y = combineGroups(sums, weights.coefficients, groups);
+  const convolve = () => {
+    const sums = new Tensor(
+      inputBits === null
+        ? core.binaryConv2d(x.value.handle, filters.handle, kernel, window, paddingValue)
+        : core.codesConv2d(x.value.handle, inputBits, filters.handle, kernel, window, paddingValue),
+    );
+    return combineGroups(sums, coefficients, groups);
+  };
   const size = sizeOf(x.value);
   const saved = latent.requiresGradient ? [x.value, latent.value] : [];
   const { inputs, weights: ofWeights } = gradientOptions(draw);
-  return tape.record([x, latent], y, saved, (dy) => {
+
+  const backward = (dy: Tensor, pooling: MaxPooling | null): readonly (Tensor | null)[] => {
     let dLatent: Tensor | null = null;
     if (latent.requiresGradient) {
-      const dWeights = core.binaryConv2dBackwardWeight(
-        dy.handle,
-        x.value.handle,
-        inputBits,
-        kernel,
-        window,
-        paddingValue,
-        ofWeights,
-      );
+      const rest = [x.value.handle, inputBits, kernel, window, paddingValue, ofWeights] as const;
+      const dWeights =
+        pooling === null
+          ? core.binaryConv2dBackwardWeight(dy.handle, ...rest)
+          : core.binaryConv2dPoolBackwardWeight(dy.handle, pooling, ...rest);
       dLatent = operand.gradient(new Tensor(dWeights));
     }
     if (!x.requiresGradient) return [null, dLatent];
-    const dx = core.binaryConv2dBackwardInput(
-      dy.handle,
-      weights.planes.handle,
-      weights.coefficients,
-      typeof weights.scale === 'number' ? weights.scale : weights.scale.handle,
-      size,
-      kernel,
-      window,
-      inputs,
-    );
+    const scale = typeof weights.scale === 'number' ? weights.scale : weights.scale.handle;
+    const rest = [planes.handle, coefficients, scale, size, kernel, window, inputs] as const;
+    const dx =
+      pooling === null
+        ? core.binaryConv2dBackwardInput(dy.handle, ...rest)
+        : core.binaryConv2dPoolBackwardInput(dy.handle, pooling, ...rest);
     return [new Tensor(dx), dLatent];
+  };
+  if (pool === null) return tape.record([x, latent], convolve(), saved, (dy) => backward(dy, null));
+
+  const differentiated = x.requiresGradient || latent.requiresGradient;
+  const pooled = () => {
+    if (coefficients.length === 1 && coefficients[0] === 1) {
+      const operands = [x.value.handle, inputBits, filters.handle] as const;
+      return core.binaryConv2dPool(...operands, kernel, window, paddingValue, pool, differentiated);
+    }
+    const sums = convolve();
+    const result = core.maxPool2d(sums.handle, pool, differentiated);
+    sums.dispose();
+    return result;
+  };
+  const { y, index } = pooled();
+  const places = index === null ? [] : [new Tensor(index)];
+  return tape.record([x, latent], new Tensor(y), [...saved, ...places], (dy) => {
+    const [place] = places as [Tensor];
+    if (draw.arithmetic === 'int8' && dy.device === 'cuda' && areSideBySide(pool)) {
+      return backward(dy, { ...pool, index: place.handle });
+    }
+    const spread = new Tensor(
+      core.maxPool2dBackward(dy.handle, place.handle, outputSize(size, geometry), pool),
+    );
+    const gradients = backward(spread, null);
+    spread.dispose();
+    return gradients;
   });
 }

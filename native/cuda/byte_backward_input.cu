@@ -275,7 +275,7 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void byte_backward_input(const ops::Conv2d& conv, const float* dy, const float* channel_scales,
+void byte_backward_input(const ops::Conv2d& conv, const OutputGradient& dy, const float* channel_scales,
                          const std::uint64_t* planes, std::span<const int> coefficients, float scale,
                          const Draws& draws, float* dx) {
   const auto& [stride, dilation, padding, groups] = conv.geometry;

@@ -249,7 +249,7 @@ void multiply_weights(const WeightGradient& job, bool codes, std::int64_t blocks
 
 }  // namespace
 
-void byte_backward_weight(const ops::Conv2d& conv, ops::PaddingValue padding, const float* dy,
+void byte_backward_weight(const ops::Conv2d& conv, ops::PaddingValue padding, const OutputGradient& dy,
                           const std::uint64_t* signs, const std::uint8_t* codes, int bits, const Draws& draws,
                           float* dw) {
   const auto& [stride, dilation, before, groups] = conv.geometry;

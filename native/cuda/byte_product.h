@@ -40,8 +40,8 @@ __device__ inline Division divide(std::int64_t a, std::int64_t b) {
 class RoundedOutputs {
  public:
   /// One scale a sample, else one a channel; `factors` of channels, which come first, may be null.
-  RoundedOutputs(const ops::Conv2d& conv, const float* dy, bool by_sample, const float* factors, int levels,
-                 const Draws& draws);
+  RoundedOutputs(const ops::Conv2d& conv, const OutputGradient& dy, bool by_sample, const float* factors,
+                 int levels, const Draws& draws);
   /// Of a group.
   std::int64_t outputs() const { return outputs_; }
   std::int64_t padded() const { return padded_; }

@@ -1,6 +1,7 @@
 #include "ops/binary_gradient.h"
 
 #include "node/conv2d.h"
+#include "node/pool2d.h"
 
 namespace hardbit::node {
 namespace {
@@ -93,6 +94,8 @@ void add_binary_gradients(Napi::Object exports) {
   add<supports>(exports, "supportsGradientArithmetic");
   add<ops::binary_conv2d_backward_input>(exports, "binaryConv2dBackwardInput");
   add<ops::binary_conv2d_backward_weight>(exports, "binaryConv2dBackwardWeight");
+  add<ops::binary_conv2d_pool_backward_input>(exports, "binaryConv2dPoolBackwardInput");
+  add<ops::binary_conv2d_pool_backward_weight>(exports, "binaryConv2dPoolBackwardWeight");
   add<ops::binary_matmul_backward_input>(exports, "binaryMatmulBackwardInput");
   add<ops::binary_matmul_backward_weight>(exports, "binaryMatmulBackwardWeight");
   add<ops::quantize_gradient>(exports, "quantizeGradient");

@@ -220,6 +220,15 @@ bool Members::boolean(const char* name) const {
   return value.As<Napi::Boolean>().Value();
 }
 
+Tensor Members::tensor(const char* name) const {
+  const Napi::Value value = object_.Get(name);
+  const TensorHandle* handle = TensorHandle::from(value);
+  if (handle == nullptr) arguments_.reject("ERR_HARDBIT_ARGUMENT", name, "a native tensor", value);
+  if (!handle->tensor().defined())
+    arguments_.reject("ERR_HARDBIT_DISPOSED", name, "a tensor that is not disposed", value);
+  return handle->tensor();
+}
+
 Napi::Value ToJs<Tensor>::wrap(Napi::Env env, Tensor tensor) {
   return TensorHandle::make(env, std::move(tensor));
 }

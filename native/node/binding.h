@@ -132,6 +132,7 @@ class Members {
   double number(const char* name) const;
   std::int64_t integer(const char* name) const;
   bool boolean(const char* name) const;
+  Tensor tensor(const char* name) const;
   template <std::size_t N>
   std::array<std::int64_t, N> integers(const char* name) const {
     std::array<std::int64_t, N> values;

@@ -87,4 +87,12 @@ Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& 
   return y;
 }
 
+MaxPooled binary_conv2d_pool(const Tensor& x, std::optional<int> bits, const Tensor& w, const Pair& kernel,
+                             const Conv2dGeometry& geometry, PaddingValue padding, const Pool2dGeometry& pool,
+                             bool with_index) {
+  const Tensor sums = bits ? codes_conv2d(x, *bits, w, kernel, geometry, padding)
+                           : binary_conv2d(x, w, kernel, geometry, padding);
+  return max_pool2d(sums, pool, with_index);
+}
+
 }  // namespace hardbit::ops

@@ -1,5 +1,8 @@
 #pragma once
+#include <optional>
+
 #include "ops/conv2d.h"
+#include "ops/pool2d.h"
 
 namespace hardbit::ops {
 
@@ -13,6 +16,11 @@ Tensor binary_conv2d(const Tensor& x, const Tensor& w, const Pair& kernel, const
 /// i32. A larger code or bits outside 1 … 8: ERR_HARDBIT_ARGUMENT.
 Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& kernel,
                     const Conv2dGeometry& geometry, PaddingValue padding);
+
+/// Either of the two (codes where `bits` is given), and the largest of each window of its result.
+MaxPooled binary_conv2d_pool(const Tensor& x, std::optional<int> bits, const Tensor& w, const Pair& kernel,
+                             const Conv2dGeometry& geometry, PaddingValue padding, const Pool2dGeometry& pool,
+                             bool with_index);
 
 /// The operands of the two, checked: what an implementation may rely on.
 struct BinaryConv2d {

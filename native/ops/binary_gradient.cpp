@@ -111,11 +111,43 @@ Tensor channel_scales(const WeightScale& scale, std::int64_t m, Device device) {
   return scales;
 }
 
+using Pooled = std::optional<MaxPooling>;
+
+/// Throws where dy is not of the outputs of `conv`, or of what `pooling` leaves of them.
+void check_outputs(const char* op, const Conv2d& conv, const Tensor& dy, const Pooled& pooling) {
+  if (!pooling) {
+    check::shape(op, "dy", dy, {conv.n, conv.oh, conv.ow, conv.m});
+    return;
+  }
+  const Pooling p = check_max_pooled(op, dy, *pooling, {conv.oh, conv.ow});
+  check::shape(op, "dy", dy, {conv.n, p.out_height, p.out_width, conv.m});
+  common_device(dy, pooling->index);
+}
+
+/// dy of all outputs.
+Tensor spread(const Conv2d& conv, const Tensor& dy, const MaxPooling& pooling) {
+  return max_pool2d_backward(dy, pooling.index, {conv.oh, conv.ow}, pooling.geometry);
+}
+
+/// Whether bytes are made of what is pooled at once.
+bool takes_pooled(const Pooled& pooling, GradientArithmetic arithmetic, Device device) {
+  return pooling && arithmetic == GradientArithmetic::int8 && device == Device::cuda &&
+         pooling->geometry.side_by_side();
+}
+
+/// dy as it is, of pooled outputs where there is a pooling.
+cuda::OutputGradient output_gradient(const Conv2d& conv, const Tensor& dy, const MaxPooling* pooling) {
+  if (pooling == nullptr) return dy.data<const float>();
+  return {{pooling->geometry, conv.n, conv.oh, conv.ow, conv.m, dy.dim(1), dy.dim(2)},
+          dy.data<const float>(),
+          pooling->index.data<const std::uint8_t>()};
+}
+
 /// dL/dx [N, H, W, C] of a checked convolution or, as N images of one pixel, of a matrix product.
-Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Tensor& dy,
-                      const Tensor& planes, const std::vector<double>& coefficients, const WeightScale& scale,
-                      const GradientOptions& gradient) {
-  const Device device = device_of(dy, planes, scale);
+Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Tensor& given,
+                      const Pooled& pooling, const Tensor& planes, const std::vector<double>& coefficients,
+                      const WeightScale& scale, const GradientOptions& gradient) {
+  const Device device = device_of(given, planes, scale);
   check_arithmetic(op, gradient.arithmetic, device);
   const std::vector<int> factors = check_coefficients(op, coefficients, gradient.arithmetic);
   const cpu::Draws draws =
@@ -124,8 +156,10 @@ Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Te
   if (conv.empty()) return Tensor::zeros(DType::f32, shape, device);
   Tensor dx = Tensor::empty(DType::f32, shape, device);
   auto* const out = dx.data<float>();
-  const auto* const g = dy.data<float>();
   const bool few = !product && conv.c <= few_channels && conv.geometry.groups == 1;
+  const bool pooled = !few && takes_pooled(pooling, gradient.arithmetic, device);
+  const Tensor dy = pooling && !pooled ? spread(conv, given, *pooling) : given;
+  const auto* const g = dy.data<float>();
   if (gradient.arithmetic == GradientArithmetic::f32 || few) {
     const Tensor w = planes_to_float(planes, coefficients, channel_scales(scale, conv.m, device));
     if (product) {
@@ -164,7 +198,10 @@ Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Te
           const auto weights = cpu::cached_input_weights(kernels, conv, bits, factors);
           cpu::byte_backward_input(kernels, conv, g, by_channel, *weights, common, draws, out);
         },
-        [&] { cuda::byte_backward_input(conv, g, by_channel, bits, factors, common, draws, out); });
+        [&] {
+          cuda::byte_backward_input(conv, output_gradient(conv, dy, pooled ? &*pooling : nullptr), by_channel,
+                                    bits, factors, common, draws, out);
+        });
   }
   return dx;
 }
@@ -208,9 +245,10 @@ void add_to_rows(const Tensor& sums, float* dw, std::int64_t m, std::int64_t k) 
 }
 
 /// dL/dW [M, K], as backward_input.
-Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const Tensor& dy, const Tensor& x,
-                       std::optional<int> bits, PaddingValue padding, const GradientOptions& gradient) {
-  const Device device = common_device(dy, x);
+Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const Tensor& given,
+                       const Pooled& pooling, const Tensor& x, std::optional<int> bits, PaddingValue padding,
+                       const GradientOptions& gradient) {
+  const Device device = common_device(given, x);
   check_arithmetic(op, gradient.arithmetic, device);
   const cpu::Draws draws =
       check_draws(op, conv.n * conv.oh, conv.ow * conv.m, gradient.seed, gradient.stream, gradient.step);
@@ -219,6 +257,8 @@ Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const T
   if (conv.empty()) return Tensor::zeros(DType::f32, shape, device);
   Tensor dw = Tensor::empty(DType::f32, shape, device);
   auto* const out = dw.data<float>();
+  const bool pooled = takes_pooled(pooling, gradient.arithmetic, device);
+  const Tensor dy = pooling && !pooled ? spread(conv, given, *pooling) : given;
   const auto* const g = dy.data<float>();
   if (gradient.arithmetic == GradientArithmetic::int8) {
     check_sums(op, conv.ow, bits ? 127 * ((std::int64_t{1} << *bits) - 1) : 127, "columns of dy");
@@ -230,7 +270,10 @@ Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const T
           cpu::byte_backward_weight(cpu::selected_byte_kernels(), conv, padding, g,
                                     {.signs = signs, .codes = codes, .bits = bits.value_or(1)}, draws, out);
         },
-        [&] { cuda::byte_backward_weight(conv, padding, g, signs, codes, bits.value_or(1), draws, out); });
+        [&] {
+          cuda::byte_backward_weight(conv, padding, output_gradient(conv, dy, pooled ? &*pooling : nullptr),
+                                     signs, codes, bits.value_or(1), draws, out);
+        });
     return dw;
   }
   const Tensor real = bits ? codes_to_float(x, *bits) : unpack_signs(x);
@@ -264,17 +307,10 @@ void check_input_dtype(const char* op, const Tensor& x, std::optional<int> bits)
   if (bits) check::integer_between(op, "inputBits", *bits, 1, 8);
 }
 
-}  // namespace
-
-bool supports_gradient_arithmetic(GradientArithmetic arithmetic, Device device) {
-  return arithmetic != GradientArithmetic::bf16 || device != Device::cpu || cpu::has_bf16();
-}
-
-Tensor binary_conv2d_backward_input(const Tensor& dy, const Tensor& planes,
-                                    const std::vector<double>& coefficients, const WeightScale& scale,
-                                    const Pair& size, const Pair& kernel, const Conv2dGeometry& geometry,
-                                    const GradientOptions& gradient) {
-  constexpr const char* op = "binaryConv2dBackwardInput";
+Tensor convolution_backward_input(const char* op, const Tensor& dy, const Pooled& pooling,
+                                  const Tensor& planes, const std::vector<double>& coefficients,
+                                  const WeightScale& scale, const Pair& size, const Pair& kernel,
+                                  const Conv2dGeometry& geometry, const GradientOptions& gradient) {
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   check::dtype(op, "dy", dy, DType::f32);
   check::rank(op, "dy", dy, 4, "[N, OH, OW, M]");
@@ -290,21 +326,58 @@ Tensor binary_conv2d_backward_input(const Tensor& dy, const Tensor& planes,
   }
   const Conv2d conv = check_conv2d(op, {dy.dim(0), size[0], size[1], planes.dim(1) / taps * geometry.groups},
                                    dy.dim(3), kernel, geometry);
-  check::shape(op, "dy", dy, {conv.n, conv.oh, conv.ow, conv.m});
-  return backward_input(op, false, conv, dy, planes, coefficients, scale, gradient);
+  check_outputs(op, conv, dy, pooling);
+  return backward_input(op, false, conv, dy, pooling, planes, coefficients, scale, gradient);
 }
 
-Tensor binary_conv2d_backward_weight(const Tensor& dy, const Tensor& x, std::optional<int> bits,
-                                     const Pair& kernel, const Conv2dGeometry& geometry, PaddingValue padding,
-                                     const GradientOptions& gradient) {
-  constexpr const char* op = "binaryConv2dBackwardWeight";
+Tensor convolution_backward_weight(const char* op, const Tensor& dy, const Pooled& pooling, const Tensor& x,
+                                   std::optional<int> bits, const Pair& kernel,
+                                   const Conv2dGeometry& geometry, PaddingValue padding,
+                                   const GradientOptions& gradient) {
   check::dtype(op, "dy", dy, DType::f32);
   check::rank(op, "dy", dy, 4, "[N, OH, OW, M]");
   check_input_dtype(op, x, bits);
   check::rank(op, "x", x, 4, "[N, H, W, C]");
   const Conv2d conv = check_conv2d(op, x.shape(), dy.dim(3), kernel, geometry);
-  check::shape(op, "dy", dy, {conv.n, conv.oh, conv.ow, conv.m});
-  return backward_weight(op, false, conv, dy, x, bits, padding, gradient);
+  check_outputs(op, conv, dy, pooling);
+  return backward_weight(op, false, conv, dy, pooling, x, bits, padding, gradient);
+}
+
+}  // namespace
+
+bool supports_gradient_arithmetic(GradientArithmetic arithmetic, Device device) {
+  return arithmetic != GradientArithmetic::bf16 || device != Device::cpu || cpu::has_bf16();
+}
+
+Tensor binary_conv2d_backward_input(const Tensor& dy, const Tensor& planes,
+                                    const std::vector<double>& coefficients, const WeightScale& scale,
+                                    const Pair& size, const Pair& kernel, const Conv2dGeometry& geometry,
+                                    const GradientOptions& gradient) {
+  return convolution_backward_input("binaryConv2dBackwardInput", dy, std::nullopt, planes, coefficients,
+                                    scale, size, kernel, geometry, gradient);
+}
+
+Tensor binary_conv2d_backward_weight(const Tensor& dy, const Tensor& x, std::optional<int> bits,
+                                     const Pair& kernel, const Conv2dGeometry& geometry, PaddingValue padding,
+                                     const GradientOptions& gradient) {
+  return convolution_backward_weight("binaryConv2dBackwardWeight", dy, std::nullopt, x, bits, kernel,
+                                     geometry, padding, gradient);
+}
+
+Tensor binary_conv2d_pool_backward_input(const Tensor& dy, const MaxPooling& pooling, const Tensor& planes,
+                                         const std::vector<double>& coefficients, const WeightScale& scale,
+                                         const Pair& size, const Pair& kernel, const Conv2dGeometry& geometry,
+                                         const GradientOptions& gradient) {
+  return convolution_backward_input("binaryConv2dPoolBackwardInput", dy, pooling, planes, coefficients, scale,
+                                    size, kernel, geometry, gradient);
+}
+
+Tensor binary_conv2d_pool_backward_weight(const Tensor& dy, const MaxPooling& pooling, const Tensor& x,
+                                          std::optional<int> bits, const Pair& kernel,
+                                          const Conv2dGeometry& geometry, PaddingValue padding,
+                                          const GradientOptions& gradient) {
+  return convolution_backward_weight("binaryConv2dPoolBackwardWeight", dy, pooling, x, bits, kernel, geometry,
+                                     padding, gradient);
 }
 
 Tensor binary_matmul_backward_input(const Tensor& dy, const Tensor& planes,
@@ -315,7 +388,8 @@ Tensor binary_matmul_backward_input(const Tensor& dy, const Tensor& planes,
   check::rank(op, "dy", dy, 2, "[N, M]");
   check_weights(op, planes, coefficients, scale, dy.dim(1));
   const Conv2d conv = as_convolution(dy.dim(0), planes.dim(1), dy.dim(1));
-  return backward_input(op, true, conv, dy, planes, coefficients, scale, gradient).reshape({conv.n, conv.c});
+  return backward_input(op, true, conv, dy, std::nullopt, planes, coefficients, scale, gradient)
+      .reshape({conv.n, conv.c});
 }
 
 Tensor binary_matmul_backward_weight(const Tensor& dy, const Tensor& x, std::optional<int> bits,
@@ -327,7 +401,7 @@ Tensor binary_matmul_backward_weight(const Tensor& dy, const Tensor& x, std::opt
   check::rank(op, "x", x, 2, "[N, K]");
   check::dim(op, "x", x, 0, dy.dim(0), "the rows of dy");
   const Conv2d conv = as_convolution(x.dim(0), x.dim(1), dy.dim(1));
-  return backward_weight(op, true, conv, dy, x, bits, PaddingValue::zero, gradient);
+  return backward_weight(op, true, conv, dy, std::nullopt, x, bits, PaddingValue::zero, gradient);
 }
 
 QuantizedGradient quantize_gradient(const Tensor& dy, QuantizedBy by, int levels, std::uint64_t seed,

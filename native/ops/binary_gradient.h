@@ -60,6 +60,19 @@ Tensor binary_conv2d_backward_weight(const Tensor& dy, const Tensor& x, std::opt
                                      const Pair& kernel, const Conv2dGeometry& geometry, PaddingValue padding,
                                      const GradientOptions& gradient);
 
+// The same where max-pooling follows the convolution and dy [N, PH, PW, M] is of the outputs that it leaves:
+// of max_pool2d_backward's, to the last bit. Int8 gradients on a GPU do not make that where windows lie side
+// by side.
+
+Tensor binary_conv2d_pool_backward_input(const Tensor& dy, const MaxPooling& pooling, const Tensor& planes,
+                                         const std::vector<double>& coefficients, const WeightScale& scale,
+                                         const Pair& size, const Pair& kernel, const Conv2dGeometry& geometry,
+                                         const GradientOptions& gradient);
+Tensor binary_conv2d_pool_backward_weight(const Tensor& dy, const MaxPooling& pooling, const Tensor& x,
+                                          std::optional<int> bits, const Pair& kernel,
+                                          const Conv2dGeometry& geometry, PaddingValue padding,
+                                          const GradientOptions& gradient);
+
 /// dL/dx [N, K] of y = x·Wᵀ: dy f32 [N, M], planes bits [P·M, K].
 Tensor binary_matmul_backward_input(const Tensor& dy, const Tensor& planes,
                                     const std::vector<double>& coefficients, const WeightScale& scale,

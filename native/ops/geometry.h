@@ -41,6 +41,8 @@ struct Pool2dGeometry {
   Pair kernel{1, 1};
   Pair stride{1, 1};
   std::array<std::int64_t, 4> padding{};
+  /// Windows lie side by side, from the first pixel on.
+  constexpr bool side_by_side() const { return kernel == stride && padding == std::array<std::int64_t, 4>{}; }
 };
 
 /// A pooling with all its sizes, checked: what an implementation may rely on.

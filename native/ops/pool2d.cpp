@@ -100,12 +100,18 @@ MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_
   return out;
 }
 
+Pooling check_max_pooled(const char* op, const Tensor& dy, const MaxPooling& pooling,
+                         const std::array<std::int64_t, 2>& size) {
+  const Pooling p = check_gradient(op, dy, size, pooling.geometry);
+  check::dtype(op, "index", pooling.index, DType::u8);
+  check::shape(op, "index", pooling.index, dy.shape());
+  return p;
+}
+
 Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry) {
   constexpr const char* op = "maxPool2dBackward";
-  const Pooling p = check_gradient(op, dy, size, geometry);
-  check::dtype(op, "index", index, DType::u8);
-  check::shape(op, "index", index, dy.shape());
+  const Pooling p = check_max_pooled(op, dy, {geometry, index}, size);
   const Device device = common_device(dy, index);
   const auto* const places = index.data<std::uint8_t>();
   if (device == Device::cpu && index.count() > 0) {  // on a GPU, the kernel looks

@@ -23,11 +23,21 @@ struct MaxPooled {
 /// first place that holds it.
 MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_index);
 
+/// What the gradient of a max-pooling takes from it.
+struct MaxPooling {
+  Pool2dGeometry geometry;
+  Tensor index;
+};
+
 /// Adds dy f32 [N, OH, OW, C] to the places that `index` names: f32 [N, H, W, C], `size` = {H, W}. Windows
 /// that overlap are added in row-major order. A place outside the kernel: ERR_HARDBIT_ARGUMENT (on a GPU by
 /// the next read from it); one in the padding receives nothing.
 Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry);
+
+/// The sizes of that, or its errors but for those of the contents of `index`.
+Pooling check_max_pooled(const char* op, const Tensor& dy, const MaxPooling& pooling,
+                         const std::array<std::int64_t, 2>& size);
 
 /// Bits by OR, channels whose bit in `all` bits [C] is 1 by AND: with a threshold x ≥ t behind max-pooling
 /// moved before it, any pixel above t suffices; where the sign of the scale turned the comparison round, all

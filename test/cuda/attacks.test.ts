@@ -11,8 +11,9 @@ import { attackStep, attackStepL2 } from '../../lib/ops/attack-step.js';
 import { record } from '../../lib/ops/recording.js';
 import { memoryInfo } from '../../lib/tensor/runtime.js';
 import { scope } from '../../lib/tensor/scope.js';
-import type { Tensor } from '../../lib/tensor/tensor.js';
-import { everyLayer } from '../nn/networks.js';
+import { Tensor } from '../../lib/tensor/tensor.js';
+import { conv, dense, everyLayer, norm, spec } from '../nn/networks.js';
+import { numbers } from '../ops/numeric.js';
 import { describeOnGpu, noisy, onBoth, specOf } from './support.js';
 
 /** Fraction of the pixels that differ by more than a rounding: where a gradient all but vanishes it may have the other sign. */
@@ -40,6 +41,44 @@ describeOnGpu('attacks on a GPU', () => {
       });
     });
   }
+
+  it('have the int8 gradients of the cpu through binary convolutions, pooling and signs, bit by bit', () => {
+    const binary = { weightQuantizer: 'ste-sign', paddingValue: 'one' } as const;
+    const pool = { type: 'max-pool', kernel: [2, 2], stride: [2, 2], padding: [0, 0, 0, 0] } as const;
+    const sign = { type: 'quantize', quantizer: 'ste-sign' } as const;
+    const network = spec(
+      [
+        conv('conv1', 5, 24, binary),
+        norm('norm1', 24),
+        { ...sign, name: 'sign1' },
+        conv('conv2', 24, 128, binary),
+        { ...pool, name: 'pool2' },
+        norm('norm2', 128),
+        { ...sign, name: 'sign2' },
+        conv('conv3', 128, 20, binary),
+        { ...pool, name: 'pool3' },
+        norm('norm3', 20),
+        { ...sign, name: 'sign3' },
+        { type: 'flatten', name: 'flatten' },
+        dense('dense', 20 * 2 * 1, 3, 'ste-sign'),
+        norm('norm4', 3),
+      ],
+      { inputShape: [8, 6, 5] },
+    );
+    using both = onBoth(network, 3);
+    const gradientOn = (device: 'cpu' | 'gpu') =>
+      scope(() => {
+        const place = device === 'cpu' ? 'cpu' : 'cuda';
+        const pixels = numbers(4 * 240, 5).map((v) => (v + 1) / 2);
+        const images = Tensor.from('f32', [4, 8, 6, 5], pixels, place);
+        const cotangent = Tensor.from('f32', [4, 3], numbers(12, 6), place);
+        const attackable = both[device].attackable({ arithmetic: 'int8' });
+        return [...attackable.vjp(images, () => cotangent).gradient.toFloat32Array()];
+      });
+    const expected = gradientOn('cpu');
+    expect(expected.some((v) => v !== 0)).to.equal(true);
+    expect(gradientOn('gpu')).to.deep.equal(expected);
+  });
 
   for (const recipe of ['none', 'bnn', 'xnor', 'bwn']) {
     it(`take steps that can be recorded (lenet5, ${recipe})`, () => {

@@ -8,6 +8,7 @@ import { memoryInfo } from '../../lib/tensor/runtime.js';
 import type { Device } from '../../lib/tensor/tensor.js';
 import { type FitOptions, fit } from '../../lib/training/fit.js';
 import { dense, norm, spec } from '../nn/networks.js';
+import { pooledProducts, runPooled } from '../nn/pooled-products.js';
 import { rejection } from '../support/failure.js';
 import { describeOnGpu, noisy } from './support.js';
 
@@ -56,6 +57,16 @@ describeOnGpu('training on a GPU', () => {
     const onHost = await trained('cpu', there);
     expect(onHost.state).to.deep.equal((await trained('cpu', host)).state);
     expect(uploaded.history[0]?.loss).to.be.closeTo(onHost.history[0]?.loss as number, 0.5);
+  });
+
+  it('makes int8 gradients of pooled convolutions as the cpu does, bit by bit', () => {
+    const context = { mode: 'train', seed: 1, step: 2, gradientArithmetic: 'int8' } as const;
+    for (const product of pooledProducts) {
+      if (product.inputs < 8) continue; // summed in fp32
+      const expected = runPooled(product, context);
+      expect(runPooled(product, context, 'cuda'), JSON.stringify(product)).to.deep.equal(expected);
+      expect(runPooled(product, context, 'cuda', false)).to.deep.equal(expected);
+    }
   });
 
   it('measures, averages and counts flips there', async () => {

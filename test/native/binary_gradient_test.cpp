@@ -14,11 +14,13 @@
 #include "cuda/byte_gradient.h"
 #include "cuda/runtime.h"
 #include "guarded.h"
+#include "ops/binary_conv2d.h"
 #include "ops/bits.h"
 #include "ops/conv2d.h"
 #include "ops/dense.h"
 #include "ops/discretize.h"
 #include "ops/dispatch.h"
+#include "ops/pool2d.h"
 #include "ops/quantize.h"
 #include "ops/quantize_weights.h"
 #include "ops/reference.h"
@@ -153,8 +155,10 @@ int rounded(float value, float most, int levels, std::uint32_t draw) {
 }
 
 TEST(QuantizeGradient, IsTheDocumentedFunctionOnEveryRow) {
-  for (const Shape& shape : {Shape{3, 7}, Shape{2, 300}, Shape{2, 3, 5, 13}, Shape{2, 2, 4, 32},
-                             Shape{1, 128}, Shape{5, 3, 1}, Shape{2, 1, 2, 130}}) {
+  for (const Shape& shape :
+       {Shape{3, 7}, Shape{2, 300}, Shape{2, 3, 5, 13}, Shape{2, 2, 4, 32}, Shape{1, 128}, Shape{5, 3, 1},
+        Shape{2, 1, 2, 130}, Shape{2, 2, 3, 16}, Shape{1, 2, 3, 48}, Shape{2, 144}, Shape{2, 1, 2, 40},
+        Shape{1, 1036}, Shape{2, 259}}) {
     const Tensor dy = random_tensor(shape, 5);
     const std::int64_t channels = shape.back();
     const std::int64_t length = shape.size() == 2 ? channels : shape[shape.size() - 2] * channels;
@@ -668,6 +672,103 @@ TEST(ByteGradient, ReportsCodesThatDoNotFit) {
       codes.data<std::uint8_t>()[place] = 7;
       EXPECT_NO_THROW(on_device::binary_matmul_backward_weight(dy, codes, 3, bytes_options));
     }
+  }
+}
+
+TEST(ByteGradient, OfPooledOutputsIsThatOfAllOutputs) {
+  struct Case {
+    ConvCase conv;
+    ops::Pool2dGeometry pool;
+  };
+  const ops::Pool2dGeometry squares{.kernel = {2, 2}, .stride = {2, 2}};
+  const std::array<std::int64_t, 4> same_size{1, 1, 1, 1};
+  const std::vector<Case> cases = {
+      // Channels in 128s, in 16s and in neither; pixels beyond the last windows.
+      {{3, 4, 6, 20, 128, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 6, 2, 64, 384, {1, 1}, {}}, squares},
+      {{2, 4, 4, 32, 256, {3, 3}, {.padding = same_size, .groups = 2}}, squares},
+      {{2, 5, 4, 16, 128, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 4, 7, 16, 128, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 8, 8, 16, 64, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 5, 7, 16, 48, {3, 3}, {.padding = same_size}}, squares},
+      {{2, 6, 6, 16, 160, {3, 3}, {.padding = same_size, .groups = 2}}, squares},
+      {{3, 7, 9, 34, 18, {3, 3}, {.padding = same_size, .groups = 2}}, squares},
+      {{2, 6, 6, 6, 7, {2, 2}, {.stride = {1, 2}, .dilation = {2, 1}}}, squares},
+      {{2, 9, 8, 8, 128, {1, 1}, {}}, {.kernel = {3, 2}, .stride = {3, 2}}},
+      {{1, 7, 7, 8, 33, {1, 1}, {}}, {.kernel = {1, 5}, .stride = {1, 5}}},
+      {{2, 3, 4, 8, 10, {1, 1}, {}}, {.kernel = {3, 4}, .stride = {3, 4}}},
+      {{2, 4, 4, 3, 128, {3, 3}, {.padding = same_size}}, squares},  // summed in fp32
+      // Windows that overlap, leave pixels out, or are padded.
+      {{2, 7, 7, 8, 16, {3, 3}, {.padding = same_size}},
+       {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1, 1, 1}}},
+      {{2, 7, 8, 8, 16, {3, 3}, {.padding = same_size}}, {.kernel = {2, 2}, .stride = {3, 3}}},
+      {{2, 4, 4, 8, 128, {1, 1}, {}}, {.kernel = {2, 2}, .stride = {2, 2}, .padding = {1, 1, 1, 1}}},
+  };
+  std::uint32_t i = 0;
+  for (const auto& [c, pool] : cases) {
+    SCOPED_TRACE(c.text());
+    const ops::Conv2d v = c.sizes();
+    const Tensor x = random_bits({v.n, v.h, v.w, v.c}, 5);
+    const Tensor planes = random_bits({v.m, v.k()}, 2);
+    const auto [y, index] = ops::binary_conv2d_pool(here(x), std::nullopt, here(planes), c.kernel, c.geometry,
+                                                    PaddingValue::zero, pool, true);
+    const auto apart =
+        ops::max_pool2d(ops::binary_conv2d(x, planes, c.kernel, c.geometry, PaddingValue::zero), pool, true);
+    ASSERT_EQ(test::bytes(y), test::bytes(apart.y));
+    ASSERT_EQ(test::bytes(*index), test::bytes(*apart.index));
+    EXPECT_FALSE(ops::binary_conv2d_pool(here(x), std::nullopt, here(planes), c.kernel, c.geometry,
+                                         PaddingValue::zero, pool, false)
+                     .index);
+
+    Tensor dy = random_tensor(apart.y.shape(), 1, -3, 3);
+    // Samples of their own scales, and one without numbers.
+    for (std::int64_t k = 0; k < dy.count() / v.n; ++k) dy.data<float>()[k] *= i % 2 == 0 ? 0x1p-130F : 1e20F;
+    for (std::int64_t k = 0; k < dy.count(); k += 5) dy.data<float>()[k] = -0.0F;
+    if (i % 3 == 1) dy.data<float>()[dy.count() - 5] = i % 2 == 0 ? infinity : -std::nanf("");
+    const Tensor full = ops::max_pool2d_backward(dy, *apart.index, {v.oh, v.ow}, pool);
+    const ops::MaxPooling pooling{pool, *index};
+    for (const GradientOptions& options : {bytes_options, float_options}) {
+      for (const ops::WeightScale& scale :
+           {ops::WeightScale(-0.7), ops::WeightScale(random_tensor({v.m}, 3))}) {
+        const ops::Pair size{v.h, v.w};
+        const Tensor expected = on_device::binary_conv2d_backward_input(full, planes, {3}, scale, size,
+                                                                        c.kernel, c.geometry, options);
+        const Tensor dx = ops::binary_conv2d_pool_backward_input(here(dy), pooling, here(planes), {3},
+                                                                 on_device::here(scale), size, c.kernel,
+                                                                 c.geometry, options);
+        EXPECT_TRUE(same(dx, expected));
+      }
+      for (const int bits : {0, 8}) {
+        const Tensor inputs = bits == 0 ? x : random_codes({v.n, v.h, v.w, v.c}, bits, 5);
+        const std::optional<int> of_codes = bits == 0 ? std::nullopt : std::optional(bits);
+        const Tensor expected = on_device::binary_conv2d_backward_weight(
+            full, inputs, of_codes, c.kernel, c.geometry, PaddingValue::one, options);
+        const Tensor dw = ops::binary_conv2d_pool_backward_weight(
+            here(dy), pooling, here(inputs), of_codes, c.kernel, c.geometry, PaddingValue::one, options);
+        EXPECT_TRUE(same(dw, expected)) << bits << " bits";
+      }
+    }
+    ++i;
+  }
+}
+
+TEST(ByteGradient, RefusesWhatPoolingDidNotLeave) {
+  const ops::Pool2dGeometry pool{.kernel = {2, 2}, .stride = {2, 2}};
+  const auto weight = [&](const Tensor& dy, const Tensor& index) {
+    test::bytes(ops::binary_conv2d_pool_backward_weight(here(dy), {pool, here(index)},
+                                                        here(random_bits({2, 4, 4, 5}, 1)), std::nullopt,
+                                                        {1, 1}, {}, PaddingValue::zero, bytes_options));
+  };
+  for (const std::int64_t m : {3, 128}) {
+    const Tensor dy = random_tensor({2, 2, 2, m}, 1);
+    const Tensor index = Tensor::zeros(DType::u8, {2, 2, 2, m});
+    EXPECT_NO_THROW(weight(dy, index));
+    expect_error("ERR_HARDBIT_SHAPE", [&] { weight(random_tensor({2, 4, 4, m}, 1), index); });
+    expect_error("ERR_HARDBIT_SHAPE", [&] { weight(random_tensor({1, 2, 2, m}, 1), index); });
+    expect_error("ERR_HARDBIT_SHAPE", [&] { weight(dy, Tensor::zeros(DType::u8, {2, 2, 2, 4})); });
+    expect_error("ERR_HARDBIT_DTYPE", [&] { weight(dy, dy); });
+    index.data<std::uint8_t>()[index.count() - 1] = 4;
+    expect_error("ERR_HARDBIT_ARGUMENT", [&] { weight(dy, index); });
   }
 }
 

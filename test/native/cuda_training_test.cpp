@@ -260,6 +260,10 @@ TEST_F(CudaTraining, PoolingIsTheCpusBitForBit) {
   };
   for (const Case& c :
        std::vector<Case>{{{2, 6, 7, 65}, {.kernel = {2, 2}, .stride = {2, 2}}},
+                         {{3, 6, 8, 72}, {.kernel = {2, 2}, .stride = {2, 2}}},
+                         {{3, 7, 9, 16}, {.kernel = {2, 2}, .stride = {2, 2}}},
+                         {{2, 4, 2, 12}, {.kernel = {2, 2}, .stride = {2, 2}}},
+                         {{2, 4, 6, 8}, {.kernel = {2, 2}, .stride = {2, 2}, .padding = {0, 1, 1, 0}}},
                          {{3, 9, 8, 10}, {.kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1, 1, 1}}},
                          {{1, 7, 5, 130}, {.kernel = {3, 2}, .stride = {1, 2}, .padding = {2, 0, 1, 0}}},
                          {{2, 9, 11, 3}, {.kernel = {2, 3}, .stride = {3, 5}}},
@@ -306,6 +310,12 @@ TEST_F(CudaTraining, ABadPlaceReceivesNothingAndIsReportedOnce) {
   test::expect_error(
       "ERR_HARDBIT_ARGUMENT", [&] { bytes(dx); }, "pooling");
   EXPECT_EQ(values<float>(dx), (std::vector<float>{0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0}));
+  // The same places as four channels of one window.
+  const Tensor vector =
+      ops::max_pool2d_backward(dy.reshape({1, 1, 1, 4}), index.reshape({1, 1, 1, 4}), {2, 2}, geometry);
+  test::expect_error(
+      "ERR_HARDBIT_ARGUMENT", [&] { bytes(vector); }, "pooling");
+  EXPECT_EQ(values<float>(vector), (std::vector<float>{0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0}));
 }
 
 TEST_F(CudaTraining, LossesAreTheCpusButForTheLastPlaceOfDoubles) {

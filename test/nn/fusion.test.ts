@@ -9,6 +9,7 @@ import { scope } from '../../lib/tensor/scope.js';
 import { Tensor } from '../../lib/tensor/tensor.js';
 import { f32, finiteDifferences, near, numbers } from '../ops/numeric.js';
 import { conv, dense, norm, spec } from './networks.js';
+import { pooledProducts, runPooled } from './pooled-products.js';
 
 const quantize = (quantizer: string): LayerSpec => ({ type: 'quantize', name: 'quantize', quantizer });
 
@@ -163,5 +164,38 @@ describe('batch norm and sign as one op', () => {
     expect(forward).to.be.at.least(first + second);
     expect(forward).to.be.at.most(1.13 * (first + second));
     expect(backward).to.be.at.most(200_000);
+  });
+});
+
+describe('a convolution on integers and max-pooling as one op', () => {
+  it('is the two layers to the last bit, in training and under attack', () => {
+    for (const product of pooledProducts) {
+      for (const arithmetic of ['float', 'int8'] as const) {
+        const contexts: readonly ForwardContext[] = [
+          { mode: 'train', seed: 1, step: 2, gradientArithmetic: arithmetic },
+          { mode: 'evaluate', gradientMode: { ...defaultGradientMode, arithmetic }, ordered: false, step: 3 },
+        ];
+        for (const context of contexts) {
+          const [fused, apart] = [true, false].map((together) =>
+            runPooled(product, context, 'cpu', together),
+          );
+          expect(fused, JSON.stringify(product)).to.deep.equal(apart);
+          expect(fused!.gradients).to.have.length(context.mode === 'train' ? 2 : 1);
+          for (const gradient of fused!.gradients) expect(gradient.some((v) => v !== 0)).to.equal(true);
+        }
+      }
+    }
+  });
+
+  it('makes all integers for who asks for them', () => {
+    const seen: (readonly number[])[] = [];
+    const context: ForwardContext = {
+      mode: 'evaluate',
+      gradientMode: defaultGradientMode,
+      ordered: false,
+      onIntegers: (_, sums) => seen.push(sums.shape),
+    };
+    runPooled(pooledProducts[0]!, context);
+    expect(seen).to.deep.equal([[3, 5, 6, 128]]);
   });
 });
