@@ -896,12 +896,22 @@ bool BandProduct::pays(std::int64_t images) const {
          std::int64_t{warpgroups} * driver::device().multiprocessors;
 }
 
-bool BandProduct::fuses(const ops::Pool2dGeometry& pool, const ops::Pair& pooled) const {
-  const auto& [kernel, stride, padding] = pool;
-  if (kernel == ops::Pair{1, 1} && stride == ops::Pair{1, 1}) return true;
-  const Band& b = plan_->band;
-  return kernel == ops::Pair{2, 2} && stride == ops::Pair{2, 2} && padding == std::array<std::int64_t, 4>{} &&
-         pooled == ops::Pair{b.oh / 2, b.ow / 2};
+namespace {
+
+bool pools_by_two(const ops::Pool2dGeometry& pool, const ops::Pair& pooled, const Band& b) {
+  return pool.side_by_side() && pool.kernel == ops::Pair{2, 2} && pooled == ops::Pair{b.oh / 2, b.ow / 2};
+}
+
+}  // namespace
+
+bool BandProduct::fuses(const BinaryThresholds& thresholds) const {
+  const auto& [kernel, stride, padding] = thresholds.pool;
+  return (kernel == ops::Pair{1, 1} && stride == ops::Pair{1, 1}) ||
+         pools_by_two(thresholds.pool, thresholds.pooled, plan_->band);
+}
+
+bool BandProduct::pools(const ops::Pooling& pooling) const {
+  return pools_by_two(pooling.geometry, {pooling.out_height, pooling.out_width}, plan_->band);
 }
 
 template <class Target>

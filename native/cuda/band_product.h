@@ -32,8 +32,11 @@ class BandProduct {
 
   /// Whether so many images give enough blocks for this to be the faster way.
   bool pays(std::int64_t images) const;
-  /// Whether a pooling is done in the same pass: none, or one of 2 × 2 pixels side by side.
-  bool fuses(const ops::Pool2dGeometry& pool, const ops::Pair& pooled) const;
+  /// Whether thresholds and what follows them are done in the same pass: no pooling, or one of 2 × 2 pixels
+  /// side by side.
+  bool fuses(const BinaryThresholds& thresholds) const;
+  /// Whether maxima() are what such a pooling gives.
+  bool pools(const ops::Pooling& pooling) const;
   std::size_t bytes() const { return static_cast<std::size_t>(packed_.count()); }
 
   /// As binary_sums() and, where fuses(), binary_layer().

@@ -1,5 +1,6 @@
 #include "cuda/binary_conv2d.h"
 #include "cuda/binary_product.h"
+#include "cuda/pool2d.h"
 
 namespace hardbit::cuda {
 namespace {
@@ -36,5 +37,30 @@ template void codes_conv2d(const ops::Conv2d&, ops::PaddingValue, const std::uin
                            const std::uint64_t*, std::int16_t*);
 template void codes_conv2d(const ops::Conv2d&, ops::PaddingValue, const std::uint8_t*, int,
                            const std::uint64_t*, std::int32_t*);
+
+template <class Out>
+void binary_conv2d_pool(const ops::Conv2d& conv, ops::PaddingValue padding, const void* x,
+                        std::optional<int> bits, const std::uint64_t* w, const ops::Pooling& pooling, Out* y,
+                        std::uint8_t* index) {
+  const BinaryLayer layer{
+      .conv = conv, .padding = padding, .codes = bits.has_value(), .bits = bits.value_or(1)};
+  if (!conv.empty()) {
+    const BinaryWeights weights(layer, w);
+    const BandProduct* const bands = weights.bands();
+    if (bands != nullptr && bands->pays(conv.n) && bands->pools(pooling)) {
+      return bands->maxima(conv.n, x, y, index);
+    }
+    const Scratch<Out> sums(conv.n * conv.oh * conv.ow * conv.m);
+    binary_sums(weights, conv.n, x, sums.data());
+    return max_pool2d(pooling, static_cast<const Out*>(sums.data()), y, index);
+  }
+  const Scratch<Out> sums(conv.n * conv.oh * conv.ow * conv.m);
+  run(layer, x, w, sums.data());
+  max_pool2d(pooling, static_cast<const Out*>(sums.data()), y, index);
+}
+template void binary_conv2d_pool(const ops::Conv2d&, ops::PaddingValue, const void*, std::optional<int>,
+                                 const std::uint64_t*, const ops::Pooling&, std::int16_t*, std::uint8_t*);
+template void binary_conv2d_pool(const ops::Conv2d&, ops::PaddingValue, const void*, std::optional<int>,
+                                 const std::uint64_t*, const ops::Pooling&, std::int32_t*, std::uint8_t*);
 
 }  // namespace hardbit::cuda

@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <optional>
 
 #include "ops/conv2d.h"
 
@@ -18,5 +19,13 @@ void binary_conv2d(const ops::Conv2d& conv, ops::PaddingValue padding, const std
 template <class Out>
 void codes_conv2d(const ops::Conv2d& conv, ops::PaddingValue padding, const std::uint8_t* codes, int bits,
                   const std::uint64_t* w, Out* out);
+
+/// The largest of each window of either (codes where `bits` is given), y [n, pooled, m] and, unless it is
+/// null, `index`, as max_pool2d() has them. Where bands of images take the layer and its pooling
+/// (cuda/band_product.h), the sums themselves are never in memory.
+template <class Out>
+void binary_conv2d_pool(const ops::Conv2d& conv, ops::PaddingValue padding, const void* x,
+                        std::optional<int> bits, const std::uint64_t* w, const ops::Pooling& pooling, Out* y,
+                        std::uint8_t* index);
 
 }  // namespace hardbit::cuda

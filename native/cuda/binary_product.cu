@@ -1040,8 +1040,7 @@ void binary_layer(const BinaryWeights& weights, std::int64_t images, const void*
                   const BinaryThresholds& thresholds, std::uint64_t* out, std::optional<ProductTile> tile) {
   const Conv2d& conv = weights.layer().conv;
   const BandProduct* const bands = bands_of(weights, images, tile);
-  if (bands != nullptr && bands->fuses(thresholds.pool, thresholds.pooled))
-    return bands->layer(images, x, thresholds, out);
+  if (bands != nullptr && bands->fuses(thresholds)) return bands->layer(images, x, thresholds, out);
   const auto& [kernel, stride, padding] = thresholds.pool;
   const bool pools = kernel != ops::Pair{1, 1} || stride != ops::Pair{1, 1};
   const bool fused_pool = kernel == ops::Pair{2, 2} && stride == ops::Pair{2, 2} &&

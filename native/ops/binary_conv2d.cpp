@@ -90,9 +90,25 @@ Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& 
 MaxPooled binary_conv2d_pool(const Tensor& x, std::optional<int> bits, const Tensor& w, const Pair& kernel,
                              const Conv2dGeometry& geometry, PaddingValue padding, const Pool2dGeometry& pool,
                              bool with_index) {
-  const Tensor sums = bits ? codes_conv2d(x, *bits, w, kernel, geometry, padding)
-                           : binary_conv2d(x, w, kernel, geometry, padding);
-  return max_pool2d(sums, pool, with_index);
+  constexpr const char* op = "binaryConv2dPool";
+  const Device device = common_device(x, w);
+  if (device == Device::cpu) {
+    const Tensor sums = bits ? codes_conv2d(x, *bits, w, kernel, geometry, padding)
+                             : binary_conv2d(x, w, kernel, geometry, padding);
+    return max_pool2d(sums, pool, with_index);
+  }
+  const BinaryConv2d p = bits ? check_codes_conv2d(op, x, *bits, w, kernel, geometry)
+                              : check_binary_conv2d(op, x, w, kernel, geometry);
+  const Pooling pooling = check_pooling(op, pool, p.conv.n, p.conv.oh, p.conv.ow, p.conv.m);
+  const Shape shape{p.conv.n, pooling.out_height, pooling.out_width, p.conv.m};
+  MaxPooled out{Tensor::empty(p.dtype, shape, device), std::nullopt};
+  if (with_index) out.index = Tensor::empty(DType::u8, shape, device);
+  auto* const index = out.index ? out.index->data<std::uint8_t>() : nullptr;
+  const auto run = [&](auto* y) {
+    cuda::binary_conv2d_pool(p.conv, padding, x.raw(), bits, w.data<std::uint64_t>(), pooling, y, index);
+  };
+  p.dtype == DType::i16 ? run(out.y.data<std::int16_t>()) : run(out.y.data<std::int32_t>());
+  return out;
 }
 
 }  // namespace hardbit::ops

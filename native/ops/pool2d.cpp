@@ -33,7 +33,8 @@ void check_geometry(const char* op, const Pool2dGeometry& g) {
   }
 }
 
-/// The sizes of pooling images [N, H, W, C].
+}  // namespace
+
 Pooling check_pooling(const char* op, const Pool2dGeometry& g, std::int64_t images, std::int64_t height,
                       std::int64_t width, std::int64_t channels) {
   check_geometry(op, g);
@@ -52,6 +53,8 @@ Pooling check_pooling(const char* op, const Pool2dGeometry& g, std::int64_t imag
   }
   return {g, images, height, width, channels, rows / g.stride[0] + 1, columns / g.stride[1] + 1};
 }
+
+namespace {
 
 Pooling check_input(const char* op, const Tensor& x, const Pool2dGeometry& geometry) {
   check::rank(op, "x", x, 4, "[N, H, W, C]");

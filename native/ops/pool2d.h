@@ -23,6 +23,10 @@ struct MaxPooled {
 /// first place that holds it.
 MaxPooled max_pool2d(const Tensor& x, const Pool2dGeometry& geometry, bool with_index);
 
+/// The sizes of pooling images [N, H, W, C].
+Pooling check_pooling(const char* op, const Pool2dGeometry& geometry, std::int64_t images,
+                      std::int64_t height, std::int64_t width, std::int64_t channels);
+
 /// What the gradient of a max-pooling takes from it.
 struct MaxPooling {
   Pool2dGeometry geometry;
