@@ -1,0 +1,433 @@
+#include <algorithm>
+
+#include "cuda/byte_product.h"
+#include "cuda/kernel.h"
+#include "cuda/sign_gradient.h"
+#include "cuda/wgmma.h"
+#include "runtime/words.h"
+
+// dw[tap, c][m] = Σ x[pixel moved by the tap][c]·q[pixel][m], as a product of rows [tap][c] of bits by
+// columns m of bytes. Both are turned to lie along the pixels first:
+//  - x becomes a bit for each row and pixel of dy, 1 for +1, and 0 for −1 and for padded zeros. A row more
+//  for
+//    each tap says which of its pixels are not such zeros. With x = 2·bit − 1 on those pixels,
+//    dw = 2·Σ bit·q − Σ valid·q.
+//  - q becomes [tile of columns][chunk of pixels][16 pixels][column][16 bytes].
+// Four warpgroups of a block multiply 64 rows each by the same 128 columns, in parts of the pixels that
+// several blocks add up.
+
+namespace hardbit::cuda {
+namespace {
+
+constexpr int chunk_pixels = 128;
+constexpr int block_rows = 64;  // of a warpgroup
+constexpr int row_groups = 4;
+constexpr int tile_rows = row_groups * block_rows;
+constexpr int tile_columns = 128;
+constexpr int block_threads = row_groups * 128;
+constexpr int ring = 5;          // chunks of q in shared memory
+constexpr int ahead = ring - 2;  // chunks on their way
+constexpr int stage_size = tile_columns * chunk_pixels;
+constexpr int tile_sums = tile_rows * tile_columns;
+
+// -- x
+
+struct SignRows {
+  const std::uint64_t* signs;
+  int n, h, w, oh, ow;
+  int stride[2], dilation[2], before[2], taps[2];
+  int groups, channels, channel_blocks;
+  std::int64_t pixel_words;             // 32 bits
+  std::int64_t first_pixel, end_pixel;  // of dy
+  int chunks, row_blocks;
+  bool ones;    // what padding stands for
+  uint4* rows;  // [group][block of 64 rows][chunk][row][128 pixels]
+};
+
+/// Bit i of lane l becomes bit l of lane i.
+__device__ inline std::uint32_t turn_bits(std::uint32_t x, unsigned lane) {
+  constexpr std::uint32_t low[5] = {0x0000FFFF, 0x00FF00FF, 0x0F0F0F0F, 0x33333333, 0x55555555};
+#pragma unroll
+  for (int i = 0; i < 5; ++i) {
+    const unsigned step = 16U >> i;
+    const bool upper = (lane & step) != 0;
+    const std::uint32_t other = __shfl_xor_sync(all_lanes, x, static_cast<int>(step));
+    const std::uint32_t moved = __funnelshift_r(other, other, upper ? step : 32 - step);
+    const std::uint32_t own = upper ? ~low[i] : low[i];
+    x = (x & own) | (moved & ~own);
+  }
+  return x;
+}
+
+/// A warp takes 32 channels of 128 pixels of dy for all taps; the block of channels behind the last one is
+/// the rows of what is valid. Lane t + 4h + 8j has pixel 16h + 4t + j of 32, so that bits 8j of a word
+/// shifted by t and by t + 4 are the bytes of a left operand.
+__global__ void __launch_bounds__(256) turn_signs(SignRows job) {
+  const int item = static_cast<int>(blockIdx.x) * 8 + static_cast<int>(threadIdx.x) / 32;
+  const int per_group = job.channel_blocks + 1;
+  const int of_chunk = item / per_group;
+  const int block = item - of_chunk * per_group;
+  const int group = of_chunk / job.chunks;
+  if (group >= job.groups) return;
+  const int chunk = of_chunk - group * job.chunks;
+  const unsigned lane = threadIdx.x % 32;
+  const bool valid = block == job.channel_blocks;
+  const int first = group * job.channels + block * 32;
+  const int word = first / 32;
+  const auto shift = static_cast<unsigned>(first % 32);
+  const bool second = !valid && shift != 0 && word + 1 < job.pixel_words;
+  const auto* const signs = reinterpret_cast<const std::uint32_t*>(job.signs);
+
+  // This lane's pixels: where their windows begin.
+  int image[4];
+  int row[4];
+  int column[4];
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const std::int64_t pixel = job.first_pixel + static_cast<std::int64_t>(chunk) * chunk_pixels + i * 32 +
+                               lane / 4 % 2 * 16 + lane % 4 * 4 + lane / 8;
+    const Division line = divide(pixel, job.ow);
+    const Division of_image = divide(line.quotient, job.oh);
+    image[i] = pixel < job.end_pixel ? static_cast<int>(of_image.quotient) : -1;
+    row[i] = static_cast<int>(of_image.remainder) * job.stride[0] - job.before[0];
+    column[i] = static_cast<int>(line.remainder) * job.stride[1] - job.before[1];
+  }
+
+  const int rows = job.taps[0] * job.taps[1] * job.channels;
+  const int channel = block * 32 + static_cast<int>(lane);
+  uint4* const to = job.rows + static_cast<std::int64_t>(group) * job.row_blocks * job.chunks * block_rows +
+                    static_cast<std::int64_t>(chunk) * block_rows;
+  int tap = 0;
+  for (int a = 0; a < job.taps[0]; ++a) {
+    for (int b = 0; b < job.taps[1]; ++b, ++tap) {
+      std::uint32_t bits[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int y = row[i] + a * job.dilation[0];
+        const int x = column[i] + b * job.dilation[1];
+        const bool inside = image[i] >= 0 && y >= 0 && y < job.h && x >= 0 && x < job.w;
+        bits[i] = image[i] >= 0 && job.ones ? 0xFFFFFFFFU : 0;
+        if (inside && valid) bits[i] = 0xFFFFFFFFU;
+        if (inside && !valid) {
+          const std::uint32_t* const from =
+              signs + ((static_cast<std::int64_t>(image[i]) * job.h + y) * job.w + x) * job.pixel_words +
+              word;
+          bits[i] = __funnelshift_r(from[0], second ? from[1] : 0, shift);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        // All channels of the valid rows are alike.
+        bits[i] = valid ? __ballot_sync(all_lanes, bits[i] != 0) : turn_bits(bits[i], lane);
+      }
+      const int r = valid ? rows + tap : tap * job.channels + channel;
+      if (valid ? lane == 0 : channel < job.channels) {
+        to[static_cast<std::int64_t>(r / block_rows) * job.chunks * block_rows + r % block_rows] =
+            make_uint4(bits[0], bits[1], bits[2], bits[3]);
+      }
+    }
+  }
+}
+
+// -- q
+
+/// Column n of a tile is output 4·(n mod 32) + n / 32 of its 128. A thread turns 16 pixels of four outputs.
+__device__ inline int column_of(int output) { return output % 4 * 32 + output / 4; }
+
+__global__ void __launch_bounds__(256)
+    turn_outputs(const std::uint8_t* q, std::int64_t first_pixel, std::int64_t end_pixel,
+                 std::int64_t pixel_bytes, int padded, int groups, int column_tiles, int chunks,
+                 std::uint8_t* turned) {
+  const std::int64_t item = static_cast<std::int64_t>(blockIdx.x) * 8 + threadIdx.x / 32;
+  const std::int64_t of_chunk = item / (chunk_pixels / 16);
+  const auto part = static_cast<int>(item - of_chunk * (chunk_pixels / 16));
+  const Division tile = divide(of_chunk, chunks);
+  const Division group = divide(tile.quotient, column_tiles);
+  if (group.quotient >= groups) return;
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  const std::int64_t output = group.remainder * tile_columns + 4 * lane;
+  const std::int64_t pixel = first_pixel + tile.remainder * chunk_pixels + part * 16;
+  const std::uint8_t* const from = q + pixel * pixel_bytes + group.quotient * padded + output;
+  std::uint32_t words[4][4];
+#pragma unroll
+  for (int i = 0; i < 16; ++i) {
+    const bool there = output < padded && pixel + i < end_pixel;
+    words[i / 4][i % 4] = there ? *reinterpret_cast<const std::uint32_t*>(from + i * pixel_bytes) : 0;
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) turn(words[i]);
+  auto* const to = reinterpret_cast<uint4*>(turned + of_chunk * stage_size + part * tile_columns * 16) + lane;
+#pragma unroll
+  for (int j = 0; j < 4; ++j) to[32 * j] = make_uint4(words[0][j], words[1][j], words[2][j], words[3][j]);
+}
+
+// -- the product
+
+struct SignProduct {
+  const uint4* x;
+  const std::uint8_t* q;
+  int row_blocks, row_tiles, column_tiles, groups, chunks;
+  int part;   // chunks of a block
+  bool add;   // several blocks share a tile, or it has sums already
+  int* sums;  // [group][tile of rows][tile of columns][warp][64][lane]
+};
+
+/// Block: [part of the chunks][group][tile of rows][tile of columns].
+__global__ void __launch_bounds__(block_threads, 1) multiply_signs(SignProduct job) {
+  const int column_tile = static_cast<int>(blockIdx.x) % job.column_tiles;
+  const int of_columns = static_cast<int>(blockIdx.x) / job.column_tiles;
+  const int row_tile = of_columns % job.row_tiles;
+  const int of_rows = of_columns / job.row_tiles;
+  const int group = of_rows % job.groups;
+  const int begin = of_rows / job.groups * job.part;
+  const int count = min(job.part, job.chunks - begin);
+
+  auto* const memory = dynamic_shared<unsigned char>();
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % 32;
+  const int t = lane % 4;
+  // Of the whole warp, as the compiler has to know: products of a warpgroup are not for single threads.
+  const int row_block = row_tile * row_groups + __shfl_sync(all_lanes, thread / 128, 0);
+  const bool used = row_block < job.row_blocks;
+  const uint4* x =
+      job.x +
+      (static_cast<std::int64_t>(group * job.row_blocks + (used ? row_block : 0)) * job.chunks + begin) *
+          block_rows +
+      thread / 32 % 4 * 16 + lane / 4;
+  const std::uint8_t* q =
+      job.q +
+      (static_cast<std::int64_t>(group * job.column_tiles + column_tile) * job.chunks + begin) * stage_size +
+      thread * segment;
+
+  const auto load = [&](int chunk) {
+    if (chunk < count) {
+      unsigned char* const to = memory + chunk % ring * stage_size + thread * segment;
+#pragma unroll
+      for (int i = 0; i < stage_size; i += block_threads * segment) copy_async<segment>(to + i, q + i, true);
+      q += stage_size;
+    }
+    copies_commit();
+  };
+
+  warpgroup::Sums<tile_columns> sums;
+#pragma unroll
+  for (int j = 0; j < tile_columns / 8; ++j) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[j][i] = 0;
+  }
+  warpgroup::Left left[2][2] = {};
+  uint4 next[2] = {x[0], x[8]};
+#pragma unroll 1
+  for (int chunk = 0; chunk < ahead; ++chunk) load(chunk);
+#pragma unroll 1
+  for (int chunk = 0; chunk < count; ++chunk) {
+    copies_wait<ahead - 1>();
+    warpgroup::publish();
+    __syncthreads();  // this chunk is there, and all are through with the one before the last
+    load(chunk + ahead);
+    if (!used) continue;
+    const std::uint32_t upper[4] = {next[0].x >> t, next[0].y >> t, next[0].z >> t, next[0].w >> t};
+    const std::uint32_t lower[4] = {next[1].x >> t, next[1].y >> t, next[1].z >> t, next[1].w >> t};
+    x += block_rows;
+    const bool more = chunk + 1 < count;
+    if (warpgroup::behind && more) {
+      next[0] = x[0];
+      next[1] = x[8];
+    }
+    const warpgroup::Right right(memory + chunk % ring * stage_size, tile_columns * segment, 8 * segment);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+        constexpr std::uint32_t ones = 0x01010101;
+        warpgroup::Left& bits = left[half][step];
+        bits[0] = upper[2 * half + step] & ones;
+        bits[1] = lower[2 * half + step] & ones;
+        bits[2] = upper[2 * half + step] >> 4 & ones;
+        bits[3] = lower[2 * half + step] >> 4 & ones;
+      }
+#pragma unroll
+      for (int step = 0; step < 2; ++step) warpgroup::keep(left[half][step]);
+      warpgroup::settle(sums);
+      warpgroup::start();
+#pragma unroll
+      for (int step = 0; step < 2; ++step) {
+        warpgroup::multiply(sums, left[half][step], right.at((2 * half + step) * 2 * tile_columns * segment));
+      }
+      warpgroup::commit();
+      // What the half before multiplied is free again; this one is under way.
+      warpgroup::finish<1>();
+#pragma unroll
+      for (int step = 0; step < 2; ++step) warpgroup::keep(left[1 - half][step]);
+    }
+    if (!warpgroup::behind && more) {  // registers are short
+      next[0] = x[0];
+      next[1] = x[8];
+    }
+  }
+  copies_wait<0>();
+  warpgroup::finish<0>();
+  warpgroup::settle(sums);
+  if (!used) return;
+
+  const std::int64_t tile =
+      (static_cast<std::int64_t>(group) * job.row_tiles + row_tile) * job.column_tiles + column_tile;
+  int* const out = job.sums + tile * tile_sums + thread / 32 * (tile_sums / (4 * row_groups)) + lane;
+#pragma unroll
+  for (int i = 0; i < tile_columns / 2; ++i) {
+    const int sum = sums[i / 4][i % 4];
+    if (job.add) {
+      atomicAdd(out + i * 32, sum);
+    } else {
+      out[i * 32] = sum;
+    }
+  }
+}
+
+/// Where multiply_signs() leaves row `row` of column `column` of a tile.
+__device__ inline int place_of_sum(int row, int column) {
+  const int i = column / 8 * 4 + row % 16 / 8 * 2 + column % 2;
+  return (row / 16 * (tile_columns / 2) + i) * 32 + row % 8 * 4 + column % 8 / 2;
+}
+
+/// dw [m][k] ← the sums, scaled, or dw + them.
+void scale_sums(const SignProduct& job, std::int64_t m, std::int64_t outputs, std::int64_t channels,
+                std::int64_t taps, const ops::Rounding* roundings, bool add, float* dw) {
+  const std::int64_t k = taps * channels;
+  const int* const sums = job.sums;
+  const std::int64_t row_tiles = job.row_tiles;
+  const std::int64_t column_tiles = job.column_tiles;
+  for_each(m * k, [=] __device__(std::int64_t i) {
+    const Division weight = divide(i, k);
+    const Division output = divide(weight.quotient, outputs);
+    const int column = column_of(static_cast<int>(output.remainder % tile_columns));
+    const auto sum_of = [&](std::int64_t row) {
+      const std::int64_t tile =
+          (output.quotient * row_tiles + row / tile_rows) * column_tiles + output.remainder / tile_columns;
+      return static_cast<std::uint32_t>(
+          sums[tile * tile_sums + place_of_sum(static_cast<int>(row % tile_rows), column)]);
+    };
+    const std::uint32_t valid = sum_of(k + divide(weight.remainder, channels).quotient);
+    const auto sum = static_cast<std::int32_t>(2 * sum_of(weight.remainder) - valid);
+    const ops::Rounding& r = roundings[weight.quotient];
+    const float scaled = static_cast<float>(sum) * r.scale * r.drop;
+    dw[i] = add ? dw[i] + scaled : scaled;
+  });
+}
+
+/// Parts of the chunks, so that few multiprocessors are idle in the last of a few rounds of blocks.
+int parts_of(int tiles, int chunks, int multiprocessors) {
+  constexpr int least_chunks = 8;
+  constexpr int most_rounds = 4;
+  int best = 1;
+  double best_idle = 1e9;
+  for (int parts = 1; parts == 1 || parts * tiles <= most_rounds * multiprocessors; ++parts) {
+    if (parts > std::max(chunks / least_chunks, 1)) break;
+    const int rounds = ceil_div(parts * tiles, multiprocessors);
+    // A round costs what some chunks do, for its start and end.
+    const double idle = rounds * (static_cast<double>(chunks) / parts + 6);
+    if (idle < best_idle) {
+      best = parts;
+      best_idle = idle;
+    }
+  }
+  return best;
+}
+
+}  // namespace
+
+std::int64_t most_turned_bytes = std::int64_t{1} << 29;
+
+bool sign_backward_weight(const ops::Conv2d& conv, ops::PaddingValue padding, const RoundedOutputs& q,
+                          const std::uint64_t* signs, float* dw) {
+  const auto& [stride, dilation, before, groups] = conv.geometry;
+  constexpr std::int64_t most = std::int64_t{1} << 30;
+  const std::int64_t channels = conv.group_channels();
+  const std::int64_t taps = conv.kh * conv.kw;
+  const std::int64_t rows = taps * (channels + 1);
+  const std::int64_t row_blocks = ceil_div<std::int64_t>(rows, block_rows);
+  const std::int64_t row_tiles = ceil_div<std::int64_t>(row_blocks, row_groups);
+  const std::int64_t column_tiles = ceil_div<std::int64_t>(q.outputs(), tile_columns);
+  // Few outputs leave a tile empty, and few channels are as many as the rows of what is valid.
+  if (q.outputs() <= tile_columns / 2 || channels < 16) return false;
+  if (std::max({conv.h, conv.w, stride[0] * conv.oh, stride[1] * conv.ow, (conv.kh - 1) * dilation[0],
+                (conv.kw - 1) * dilation[1], before[0], before[2], groups * rows, conv.n}) > most / 2 ||
+      groups * row_tiles * column_tiles > most / 1024) {
+    return false;
+  }
+  const std::size_t shared = std::size_t{ring} * stage_size;
+  const driver::DeviceInfo& device = driver::device();
+  if (shared > device.shared_memory) return false;
+
+  const std::int64_t chunk_bytes =
+      groups * (row_blocks * block_rows * chunk_pixels / 8 + column_tiles * stage_size);
+  const std::int64_t most_chunks =
+      std::clamp<std::int64_t>(most_turned_bytes / chunk_bytes, 1, most / (groups * (channels + 64)));
+  const std::int64_t all = ceil_div<std::int64_t>(conv.n * conv.oh * conv.ow, chunk_pixels);
+  const std::int64_t scratch_chunks = std::min(all, most_chunks);
+  const Scratch<uint4> x(scratch_chunks * groups * row_blocks * block_rows);
+  const Scratch<std::uint8_t> turned(scratch_chunks * groups * column_tiles * stage_size);
+  const std::int64_t tiles = groups * row_tiles * column_tiles;
+  const Scratch<int> sums(tiles * tile_sums);
+
+  const auto number = [](std::int64_t n) { return static_cast<int>(n); };
+  SignRows of_x{.signs = signs,
+                .n = number(conv.n),
+                .h = number(conv.h),
+                .w = number(conv.w),
+                .oh = number(conv.oh),
+                .ow = number(conv.ow),
+                .stride = {number(stride[0]), number(stride[1])},
+                .dilation = {number(dilation[0]), number(dilation[1])},
+                .before = {number(before[0]), number(before[2])},
+                .taps = {number(conv.kh), number(conv.kw)},
+                .groups = number(groups),
+                .channels = number(channels),
+                .channel_blocks = number(ceil_div<std::int64_t>(channels, 32)),
+                .pixel_words = 2 * words(conv.c),
+                .first_pixel = 0,
+                .end_pixel = 0,
+                .chunks = 0,
+                .row_blocks = number(row_blocks),
+                .ones = padding == ops::PaddingValue::one,
+                .rows = x.data()};
+  SignProduct job{.x = x.data(),
+                  .q = turned.data(),
+                  .row_blocks = number(row_blocks),
+                  .row_tiles = number(row_tiles),
+                  .column_tiles = number(column_tiles),
+                  .groups = number(groups),
+                  .chunks = 0,
+                  .part = 0,
+                  .add = false,
+                  .sums = sums.data()};
+  const ops::PixelChunks pixel_chunks(conv, ops::weight_gradient_levels(true, 1));
+  for (std::int64_t begin = 0; begin < conv.n * conv.oh;) {
+    const std::int64_t end = pixel_chunks.end_of_sums(conv, begin);
+    bool first = true;
+    for (std::int64_t pixel = begin * conv.ow; pixel < end * conv.ow;) {
+      of_x.first_pixel = pixel;
+      of_x.end_pixel = std::min(end * conv.ow, pixel + most_chunks * chunk_pixels);
+      const std::int64_t chunks = ceil_div<std::int64_t>(of_x.end_pixel - pixel, chunk_pixels);
+      of_x.chunks = job.chunks = number(chunks);
+      const std::int64_t items = groups * chunks * (of_x.channel_blocks + 1);
+      launch(turn_signs, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(items, 8))), dim3(256), 0, of_x);
+      // A block turns a chunk of a tile.
+      launch(turn_outputs, dim3(static_cast<unsigned>(groups * column_tiles * chunks)), dim3(256), 0,
+             q.data(), of_x.first_pixel, of_x.end_pixel, q.pixel_bytes(), q.padded(), groups, column_tiles,
+             chunks, turned.data());
+      job.part = ceil_div(job.chunks, parts_of(number(tiles), job.chunks, device.multiprocessors));
+      const int parts = ceil_div(job.chunks, job.part);
+      job.add = parts > 1 || !first;
+      if (job.add && first) fill(sums.data(), 0, static_cast<std::size_t>(sums.count()) * sizeof(int));
+      launch(multiply_signs, dim3(static_cast<unsigned>(parts * tiles)), dim3(block_threads), shared, job);
+      first = false;
+      pixel = of_x.end_pixel;
+    }
+    scale_sums(job, conv.m, q.outputs(), channels, taps, q.roundings(), begin > 0, dw);
+    begin = end;
+  }
+  return true;
+}
+
+}  // namespace hardbit::cuda
