@@ -131,9 +131,10 @@ __global__ void __launch_bounds__(256) turn_signs(SignRows job) {
 
 // -- q
 
-/// Column n of a tile is output 4·(n mod 32) + n / 32 of its 128. A thread turns 16 pixels of four outputs.
-__device__ inline int column_of(int output) { return output % 4 * 32 + output / 4; }
+/// Of its 128, the one that column `column` of a tile is.
+__device__ inline int output_of(int column) { return column % 32 * 4 + column / 32; }
 
+/// A thread turns 16 pixels of four outputs.
 __global__ void __launch_bounds__(256)
     turn_outputs(const std::uint8_t* q, std::int64_t first_pixel, std::int64_t end_pixel,
                  std::int64_t pixel_bytes, int padded, int groups, int column_tiles, int chunks,
@@ -284,35 +285,63 @@ __global__ void __launch_bounds__(block_threads, 1) multiply_signs(SignProduct j
   }
 }
 
-/// Where multiply_signs() leaves row `row` of column `column` of a tile.
-__device__ inline int place_of_sum(int row, int column) {
-  const int i = column / 8 * 4 + row % 16 / 8 * 2 + column % 2;
-  return (row / 16 * (tile_columns / 2) + i) * 32 + row % 8 * 4 + column % 8 / 2;
-}
+struct SumScale {
+  const int* sums;
+  const ops::Rounding* roundings;
+  int row_tiles, column_tiles, groups;
+  int outputs, channels, taps;  // of a group
+  bool add;
+  float* dw;  // [m][tap, channel]
+};
 
-/// dw [m][k] ← the sums, scaled, or dw + them.
-void scale_sums(const SignProduct& job, std::int64_t m, std::int64_t outputs, std::int64_t channels,
-                std::int64_t taps, const ops::Rounding* roundings, bool add, float* dw) {
-  const std::int64_t k = taps * channels;
-  const int* const sums = job.sums;
-  const std::int64_t row_tiles = job.row_tiles;
-  const std::int64_t column_tiles = job.column_tiles;
-  for_each(m * k, [=] __device__(std::int64_t i) {
-    const Division weight = divide(i, k);
-    const Division output = divide(weight.quotient, outputs);
-    const int column = column_of(static_cast<int>(output.remainder % tile_columns));
-    const auto sum_of = [&](std::int64_t row) {
-      const std::int64_t tile =
-          (output.quotient * row_tiles + row / tile_rows) * column_tiles + output.remainder / tile_columns;
-      return static_cast<std::uint32_t>(
-          sums[tile * tile_sums + place_of_sum(static_cast<int>(row % tile_rows), column)]);
-    };
-    const std::uint32_t valid = sum_of(k + divide(weight.remainder, channels).quotient);
-    const auto sum = static_cast<std::int32_t>(2 * sum_of(weight.remainder) - valid);
-    const ops::Rounding& r = roundings[weight.quotient];
-    const float scaled = static_cast<float>(sum) * r.scale * r.drop;
-    dw[i] = add ? dw[i] + scaled : scaled;
-  });
+constexpr int scale_sums_of = 16;  // of a thread
+
+/// dw ← the sums, scaled, or dw + them. A warp takes some of the sums of one of the product's; eight lanes
+/// have rows, which lie side by side in dw.
+__global__ void __launch_bounds__(256) scale_signs(SumScale job) {
+  constexpr int warp_parts = tile_columns / 2 / scale_sums_of;
+  const int item = static_cast<int>(blockIdx.x) * 8 + static_cast<int>(threadIdx.x) / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int part = item % warp_parts;
+  const int warp = item / warp_parts % (4 * row_groups);
+  const int tile = item / (warp_parts * 4 * row_groups);
+  const int of_columns = tile / job.column_tiles;
+  const int column_tile = tile - of_columns * job.column_tiles;
+  const int group = of_columns / job.row_tiles;
+  if (group >= job.groups) return;
+  const int first_row = (of_columns - group * job.row_tiles) * tile_rows + warp * 16 + lane / 4;
+  const int k = job.taps * job.channels;
+  const int* const from =
+      job.sums + static_cast<std::int64_t>(tile) * tile_sums + warp * (tile_sums / (4 * row_groups)) + lane;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first_row + 8 * half;
+    if (row >= k) continue;
+    // The sums of the valid pixels of the tap, of the same columns.
+    const int valid_row = k + row / job.channels;
+    const int in_tile = valid_row % tile_rows;
+    const int* const valid =
+        job.sums +
+        static_cast<std::int64_t>((group * job.row_tiles + valid_row / tile_rows) * job.column_tiles +
+                                  column_tile) *
+            tile_sums +
+        in_tile / 16 * (tile_sums / (4 * row_groups)) + in_tile % 16 / 8 * 2 * 32 + in_tile % 8 * 4 +
+        lane % 4;
+#pragma unroll
+    for (int i = 0; i < scale_sums_of / 2; ++i) {
+      const int at = part * scale_sums_of + i / 2 * 4 + i % 2;  // of the upper rows
+      const int column = at / 4 * 8 + lane % 4 * 2 + at % 2;
+      const int output = column_tile * tile_columns + output_of(column);
+      if (output >= job.outputs) continue;
+      const auto bits = static_cast<std::uint32_t>(from[(at + 2 * half) * 32]);
+      const auto sum = static_cast<std::int32_t>(2 * bits - static_cast<std::uint32_t>(valid[at * 32]));
+      const int m = group * job.outputs + output;
+      const ops::Rounding& r = job.roundings[m];
+      const float scaled = static_cast<float>(sum) * r.scale * r.drop;
+      float* const out = job.dw + static_cast<std::int64_t>(m) * k + row;
+      *out = job.add ? *out + scaled : scaled;
+    }
+  }
 }
 
 /// Parts of the chunks, so that few multiprocessors are idle in the last of a few rounds of blocks.
@@ -424,7 +453,18 @@ bool sign_backward_weight(const ops::Conv2d& conv, ops::PaddingValue padding, co
       first = false;
       pixel = of_x.end_pixel;
     }
-    scale_sums(job, conv.m, q.outputs(), channels, taps, q.roundings(), begin > 0, dw);
+    constexpr int tile_warps = 4 * row_groups * (tile_columns / 2 / scale_sums_of);
+    launch(scale_signs, dim3(static_cast<unsigned>(tiles * tile_warps / 8)), dim3(256), 0,
+           SumScale{.sums = sums.data(),
+                    .roundings = q.roundings(),
+                    .row_tiles = job.row_tiles,
+                    .column_tiles = job.column_tiles,
+                    .groups = job.groups,
+                    .outputs = number(q.outputs()),
+                    .channels = number(channels),
+                    .taps = number(taps),
+                    .add = begin > 0,
+                    .dw = dw});
     begin = end;
   }
   return true;

@@ -629,50 +629,53 @@ TEST(ByteGradient, TheGpuComputesWhatTheCpuDoes) {
 }
 
 TEST(ByteGradient, TilesOfSignsOnTheGpuComputeWhatTheCpuDoes) {
-  if (on_cpu()) GTEST_SKIP() << "of two devices";
-  struct Restore {
-    std::int64_t before = cuda::most_turned_bytes;
-    ~Restore() { cuda::most_turned_bytes = before; }
-  } restore;
-  const std::vector<ConvCase> cases = {
-      {3, 16, 16, 128, 128, {3, 3}, {.padding = {1, 1, 1, 1}}},  // whole tiles, several
-      {5, 8, 8, 96, 200, {3, 3}, {.padding = {1, 1, 1, 1}}},     // dy in two chunks
-      {2, 7, 13, 140, 70, {5, 3}, {.dilation = {1, 2}, .padding = {3, 1, 4, 0}}},
-      {2, 8, 6, 150, 136, {3, 3}, {.padding = {1, 0, 0, 1}, .groups = 2}},
-      {1, 24, 8, 68, 20, {1, 1}, {}},
-      {1, 10, 8, 70, 66, {2, 4}, {.padding = {0, 1, 2, 3}}},
-      {2, 36, 33, 17, 66, {1, 2}, {.padding = {0, 0, 1, 1}}},  // parts that add up
-      {1, 9, 8, 40, 140, {3, 2}, {.stride = {2, 3}, .padding = {1, 2, 1, 0}, .groups = 2}},
-      {3, 1, 1, 130, 90, {1, 1}, {}},
-  };
-  std::uint32_t i = 0;
-  for (const ConvCase& c : cases) {
-    SCOPED_TRACE(c.text());
-    const ops::Conv2d v = c.sizes();
-    const Tensor dy = random_tensor({v.n, v.oh, v.ow, v.m}, 1, -3, 3);
-    const std::vector<double> coefficients =
-        i % 2 == 0 ? std::vector<double>{-1} : std::vector<double>{0, 16};
-    const Tensor planes = random_bits({static_cast<std::int64_t>(coefficients.size()) * v.m, v.k()}, 2);
-    const auto input = [&](auto gradient) {
-      return gradient(dy, planes, coefficients, ops::WeightScale(0.7), ops::Pair{v.h, v.w}, c.kernel,
-                      c.geometry, bytes_options);
-    };
-    EXPECT_TRUE(
-        same(input(on_device::binary_conv2d_backward_input), input(ops::binary_conv2d_backward_input)));
-    const Tensor x = random_bits({v.n, v.h, v.w, v.c}, 5);
-    for (const PaddingValue padding : {PaddingValue::zero, PaddingValue::one}) {
-      const auto weight = [&](auto gradient) {
-        return gradient(dy, x, std::nullopt, c.kernel, c.geometry, padding, bytes_options);
-      };
-      const Tensor dw = weight(ops::binary_conv2d_backward_weight);
-      cuda::most_turned_bytes = restore.before;
-      EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight), dw));
-      cuda::most_turned_bytes = 1;  // a chunk at a time
-      EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight), dw));
-    }
-    if (testing::Test::HasFailure()) return;
-    ++i;
-  }
+  ops::dispatch(
+      test::device(), [] { GTEST_SKIP() << "of two devices"; },
+      [] {
+        struct Restore {
+          std::int64_t before = cuda::most_turned_bytes;
+          ~Restore() { cuda::most_turned_bytes = before; }
+        } restore;
+        const std::vector<ConvCase> cases = {
+            {3, 16, 16, 128, 128, {3, 3}, {.padding = {1, 1, 1, 1}}},  // whole tiles, several
+            {5, 8, 8, 96, 200, {3, 3}, {.padding = {1, 1, 1, 1}}},     // dy in two chunks
+            {2, 7, 13, 140, 70, {5, 3}, {.dilation = {1, 2}, .padding = {3, 1, 4, 0}}},
+            {2, 8, 6, 150, 136, {3, 3}, {.padding = {1, 0, 0, 1}, .groups = 2}},
+            {1, 24, 8, 68, 20, {1, 1}, {}},
+            {1, 10, 8, 70, 66, {2, 4}, {.padding = {0, 1, 2, 3}}},
+            {2, 36, 33, 17, 66, {1, 2}, {.padding = {0, 0, 1, 1}}},  // parts that add up
+            {1, 9, 8, 40, 140, {3, 2}, {.stride = {2, 3}, .padding = {1, 2, 1, 0}, .groups = 2}},
+            {3, 1, 1, 130, 90, {1, 1}, {}},
+        };
+        std::uint32_t i = 0;
+        for (const ConvCase& c : cases) {
+          SCOPED_TRACE(c.text());
+          const ops::Conv2d v = c.sizes();
+          const Tensor dy = random_tensor({v.n, v.oh, v.ow, v.m}, 1, -3, 3);
+          const std::vector<double> coefficients =
+              i % 2 == 0 ? std::vector<double>{-1} : std::vector<double>{0, 16};
+          const Tensor planes = random_bits({static_cast<std::int64_t>(coefficients.size()) * v.m, v.k()}, 2);
+          const auto input = [&](auto gradient) {
+            return gradient(dy, planes, coefficients, ops::WeightScale(0.7), ops::Pair{v.h, v.w}, c.kernel,
+                            c.geometry, bytes_options);
+          };
+          EXPECT_TRUE(
+              same(input(on_device::binary_conv2d_backward_input), input(ops::binary_conv2d_backward_input)));
+          const Tensor x = random_bits({v.n, v.h, v.w, v.c}, 5);
+          for (const PaddingValue padding : {PaddingValue::zero, PaddingValue::one}) {
+            const auto weight = [&](auto gradient) {
+              return gradient(dy, x, std::nullopt, c.kernel, c.geometry, padding, bytes_options);
+            };
+            const Tensor dw = weight(ops::binary_conv2d_backward_weight);
+            cuda::most_turned_bytes = restore.before;
+            EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight), dw));
+            cuda::most_turned_bytes = 1;  // a chunk at a time
+            EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight), dw));
+          }
+          if (testing::Test::HasFailure()) return;
+          ++i;
+        }
+      });
 }
 
 TEST(ByteGradient, CanBeRecordedOnTheGpu) {
