@@ -244,7 +244,8 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
               const warpgroup::Right columns =
                   right.at(((half * steps + step) * 2 * job.plane + p * region + shift) * segment);
 #pragma unroll
-              for (int i = 0; i < 2; ++i) warpgroup::multiply(sums[i][p], left[half][step][i], columns);
+              for (int i = 0; i < 2; ++i)
+                warpgroup::multiply<false>(sums[i][p], left[half][step][i], columns);
             }
           }
           warpgroup::commit();

@@ -92,24 +92,39 @@ __device__ inline void publish() { asm volatile("fence.proxy.async.shared::cta;"
   ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, %48, " \
   "%49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-/// sums += left·right, both signed.
+#define HARDBIT_PRODUCT_64(types)                                                                       \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n64k32.s32." types \
+               " {" HARDBIT_NAMES_32 "}, {%32, %33, %34, %35}, %36, p; }"                               \
+               : HARDBIT_SUMS_32("+r", 0)                                                               \
+               : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right.descriptor())        \
+               : "memory")
+#define HARDBIT_PRODUCT_128(types)                                                                       \
+  asm volatile("{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n128k32.s32." types \
+               " {" HARDBIT_NAMES_64 "}, {%64, %65, %66, %67}, %68, p; }"                                \
+               : HARDBIT_SUMS_32("+r", 0), HARDBIT_SUMS_32("+r", 8)                                      \
+               : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right.descriptor())         \
+               : "memory")
+
+/// sums += left·right; `codes`: left is unsigned.
+template <bool codes>
 __device__ inline void multiply(Sums<64>& sums, const Left& left, const Right& right) {
-  asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n64k32.s32.s8.s8 "
-      "{" HARDBIT_NAMES_32 "}, {%32, %33, %34, %35}, %36, p; }"
-      : HARDBIT_SUMS_32("+r", 0)
-      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right.descriptor())
-      : "memory");
+  if constexpr (codes) {
+    HARDBIT_PRODUCT_64("u8.s8");
+  } else {
+    HARDBIT_PRODUCT_64("s8.s8");
+  }
 }
+template <bool codes>
 __device__ inline void multiply(Sums<128>& sums, const Left& left, const Right& right) {
-  asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0; wgmma.mma_async.sync.aligned.m64n128k32.s32.s8.s8 "
-      "{" HARDBIT_NAMES_64 "}, {%64, %65, %66, %67}, %68, p; }"
-      : HARDBIT_SUMS_32("+r", 0), HARDBIT_SUMS_32("+r", 8)
-      : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "l"(right.descriptor())
-      : "memory");
+  if constexpr (codes) {
+    HARDBIT_PRODUCT_128("u8.s8");
+  } else {
+    HARDBIT_PRODUCT_128("s8.s8");
+  }
 }
 
+#undef HARDBIT_PRODUCT_64
+#undef HARDBIT_PRODUCT_128
 #undef HARDBIT_SUMS_8
 #undef HARDBIT_SUMS_32
 #undef HARDBIT_NAMES_32
@@ -139,14 +154,19 @@ template <int pending>
 __device__ inline void finish() {}
 __device__ inline void publish() {}
 
-template <int n>
+template <bool codes, int n>
 __device__ inline void multiply(int (&sums)[n][4], const Left& left, const Right& right) {
 #pragma unroll
   for (int j = 0; j < n; j += 2) {
     std::uint32_t words[4];
     load_matrices(words, right.row(j, threadIdx.x % 32));
-    mma_signed_bytes(sums[j], left, words[0], words[1]);
-    mma_signed_bytes(sums[j + 1], left, words[2], words[3]);
+    if constexpr (codes) {
+      mma_bytes(sums[j], left, words[0], words[1]);
+      mma_bytes(sums[j + 1], left, words[2], words[3]);
+    } else {
+      mma_signed_bytes(sums[j], left, words[0], words[1]);
+      mma_signed_bytes(sums[j + 1], left, words[2], words[3]);
+    }
   }
 }
 
