@@ -37,9 +37,8 @@ struct PatchGradient {
   int plane;                        // of all patches, and one more where that is even
   int patches_down, patches_across, patches;
   int groups, channel_tiles, tiles, chunks;
-  int channels;  // of a group
-  int padded;    // of dy, of a group
-  std::int64_t pixel_bytes;
+  int channels;             // of a group
+  int padded, pixel_bytes;  // of dy, of a group and of all
   int coefficient;
   float scale;
   bool quads;  // channels lie by aligned fours
@@ -105,7 +104,8 @@ __device__ void load_regions(const PatchGradient& job, int group, const int* pix
   for (int i = static_cast<int>(threadIdx.x) / parts; i < job.plane; i += block_threads / parts) {
     const int pixel = pixels[i];
     const bool there = some && pixel >= 0;
-    copy_async<segment>(to + i * segment, there ? q + pixel * job.pixel_bytes : job.q, there);
+    copy_async<segment>(to + i * segment,
+                        there ? q + static_cast<std::int64_t>(pixel) * job.pixel_bytes : job.q, there);
   }
 }
 
@@ -276,19 +276,18 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
       const float scale = rounding.scale * job.scale;
       const float drop = rounding.drop;
       const int columns = job.width - place.column;
+      const std::int64_t column_pitch = job.groups * job.channels;
+      const std::int64_t row_pitch = job.width * column_pitch;
       float* const corner = job.dx +
-                            ((static_cast<std::int64_t>(place.image) * job.height + place.row) * job.width +
-                             place.column + 2 * t) *
-                                job.groups * job.channels +
-                            of.group * job.channels + channel;
+                            (static_cast<std::int64_t>(place.image) * job.height + place.row) * row_pitch +
+                            (place.column + 2 * t) * column_pitch + of.group * job.channels + channel;
 #pragma unroll
       for (int j = 0; j < patch_side; ++j) {
         if (place.row + j >= job.height) continue;
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           if (2 * t + e >= columns) continue;
-          float* const out =
-              corner + (static_cast<std::int64_t>(j) * job.width + e) * job.groups * job.channels;
+          float* const out = corner + j * row_pitch + e * column_pitch;
           float values[4];
 #pragma unroll
           for (int i = 0; i < 4; ++i) {
@@ -396,7 +395,7 @@ bool sign_backward_input(const ops::Conv2d& conv, const RoundedOutputs& q, const
                     .chunks = 0,
                     .channels = number(channels),
                     .padded = number(q.padded()),
-                    .pixel_bytes = q.pixel_bytes(),
+                    .pixel_bytes = number(q.pixel_bytes()),
                     .coefficient = coefficient,
                     .scale = scale,
                     .quads = channels % 4 == 0 && reinterpret_cast<std::uintptr_t>(dx) % 16 == 0,

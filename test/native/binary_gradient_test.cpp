@@ -642,6 +642,8 @@ TEST(ByteGradient, TilesOfSignsOnTheGpuComputeWhatTheCpuDoes) {
             {2, 7, 13, 140, 70, {5, 3}, {.dilation = {1, 2}, .padding = {3, 1, 4, 0}}},
             {2, 8, 6, 150, 136, {3, 3}, {.padding = {1, 0, 0, 1}, .groups = 2}},
             {1, 24, 8, 68, 20, {1, 1}, {}},
+            {25, 8, 8, 130, 140, {2, 1}, {.padding = {1, 0, 0, 0}}},  // several tiles a block
+            {27, 7, 8, 140, 30, {1, 2}, {.padding = {0, 0, 1, 0}}},   // of one chunk
             {1, 10, 8, 70, 66, {2, 4}, {.padding = {0, 1, 2, 3}}},
             {2, 36, 33, 17, 66, {1, 2}, {.padding = {0, 0, 1, 1}}},  // parts that add up
             {1, 9, 8, 40, 140, {3, 2}, {.stride = {2, 3}, .padding = {1, 2, 1, 0}, .groups = 2}},
