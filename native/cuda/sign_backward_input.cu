@@ -35,6 +35,7 @@ struct PatchGradient {
   int top, left;                    // the first pixel of dy that reaches place 0
   int region_height, region_width;  // pixels of dy that reach a patch
   int plane;                        // of all patches, and one more where that is even
+  int tap_copies;                   // of a thread, for the next chunk, while it multiplies a tap
   int patches_down, patches_across, patches;
   int groups, channel_tiles, tiles, chunks;
   int channels;             // of a group
@@ -90,24 +91,38 @@ __device__ void find_pixels(const PatchGradient& job, int tile, int* pixels) {
   }
 }
 
-/// Queues the copies of chunk `at` of all regions.
+/// Copies of a chunk of all regions to shared memory, queued a few at a time.
 template <int chunk>
-__device__ void load_regions(const PatchGradient& job, int group, const int* pixels, int at,
-                             unsigned char* buffer) {
-  constexpr int parts = chunk / segment;
-  const int part = static_cast<int>(threadIdx.x) % parts;
-  const int byte = at * chunk + part * segment;
-  const bool some = byte < job.padded;
-  const std::uint8_t* const q = job.q + group * job.padded + byte;
-  unsigned char* const to = buffer + part * job.plane * segment;
-#pragma unroll 4
-  for (int i = static_cast<int>(threadIdx.x) / parts; i < job.plane; i += block_threads / parts) {
-    const int pixel = pixels[i];
-    const bool there = some && pixel >= 0;
-    copy_async<segment>(to + i * segment,
-                        there ? q + static_cast<std::int64_t>(pixel) * job.pixel_bytes : job.q, there);
+class RegionCopies {
+ public:
+  __device__ RegionCopies(const PatchGradient& job, int group, const int* pixels, int at,
+                          unsigned char* buffer)
+      : job_(job), pixels_(pixels), pixel_(static_cast<int>(threadIdx.x) / parts) {
+    const int part = static_cast<int>(threadIdx.x) % parts;
+    const int byte = at * chunk + part * segment;
+    q_ = byte < job.padded ? job.q + group * job.padded + byte : nullptr;
+    to_ = buffer + part * job.plane * segment;
   }
-}
+  /// The next `count` of this thread.
+  __device__ void queue(int count) {
+    for (int i = 0; i < count && pixel_ < job_.plane; ++i, pixel_ += block_threads / parts) {
+      const int pixel = pixels_[pixel_];
+      const bool there = q_ != nullptr && pixel >= 0;
+      copy_async<segment>(to_ + pixel_ * segment,
+                          there ? q_ + static_cast<std::int64_t>(pixel) * job_.pixel_bytes : job_.q, there);
+    }
+    __syncwarp();
+  }
+  static int of_thread(int plane) { return ceil_div(plane, block_threads / parts); }
+
+ private:
+  static constexpr int parts = chunk / segment;
+  const PatchGradient& job_;
+  const int* pixels_;
+  const std::uint8_t* q_;  // null where there is nothing but padding
+  unsigned char* to_;
+  int pixel_;
+};
 
 /// Bits as bytes: bits 4j of the low half of `word` as byte j, 1 as 1 and 0 as −1.
 __device__ inline std::uint32_t low_signs(std::uint32_t word) {
@@ -162,7 +177,7 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
   find_pixels(job, tile, tables);
   if (tile + grid < job.tiles) find_pixels(job, tile + grid, tables + job.plane);
   __syncthreads();
-  load_regions<chunk>(job, TilePlace(job, tile).group, tables, 0, memory);
+  RegionCopies<chunk>(job, TilePlace(job, tile).group, tables, 0, memory).queue(job.plane);
   copies_commit();
   const std::uint32_t* w = weights(tile);
   std::uint32_t words[thread_words<chunk>];
@@ -192,14 +207,11 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
       copies_wait<0>();
       warpgroup::publish();
       __syncthreads();  // this chunk is there, and all are through with the one before
-      unsigned char* const other = memory + (buffer ^ 1) * buffer_bytes;
-      if (c + 1 < job.chunks) {
-        load_regions<chunk>(job, TilePlace(job, tile).group, tables + table * job.plane, c + 1, other);
-      } else if (!last_tile) {
-        load_regions<chunk>(job, TilePlace(job, tile + grid).group, tables + (table ^ 1) * job.plane, 0,
-                            other);
-      }
-      copies_commit();
+      const bool last = c + 1 == job.chunks;
+      const int copies = last && last_tile ? 0 : job.tap_copies;
+      RegionCopies<chunk> next_regions(job, TilePlace(job, last && !last_tile ? tile + grid : tile).group,
+                                       tables + (last ? table ^ 1 : table) * job.plane, last ? 0 : c + 1,
+                                       memory + (buffer ^ 1) * buffer_bytes);
 
       const warpgroup::Right right(memory + buffer * buffer_bytes + first_patch * region * segment,
                                    job.plane * segment, job.region_width * segment);
@@ -215,10 +227,9 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
 #pragma unroll
         for (int i = 0; i < thread_words<chunk>; ++i) words[i] = next[i] >> t;
         w += tap_words;
-        if (tap + 1 == taps && c + 1 == job.chunks) {
-          if (!last_tile) w = weights(tile + grid);
-        }
-        if (tap + 1 < taps || c + 1 < job.chunks || !last_tile) load_words<chunk>(next, w);
+        const bool end = tap + 1 == taps && last;
+        if (end && !last_tile) w = weights(tile + grid);
+        if (!end || !last_tile) load_words<chunk>(next, w);
 
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -249,6 +260,7 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
             }
           }
           warpgroup::commit();
+          if (half == 0) next_regions.queue(copies);
           // What the half before multiplied is free again; this one is under way.
           warpgroup::finish<1>();
 #pragma unroll
@@ -258,6 +270,7 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
           }
         }
       }
+      copies_commit();
       warpgroup::finish<0>();
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -386,6 +399,7 @@ bool sign_backward_input(const ops::Conv2d& conv, const RoundedOutputs& q, const
                     .region_height = number(patch_side + (conv.kh - 1) * dilation[0]),
                     .region_width = number(patch_side + (conv.kw - 1) * dilation[1]),
                     .plane = 0,
+                    .tap_copies = 0,
                     .patches_down = number(down),
                     .patches_across = number(across),
                     .patches = number(conv.n * down * across),
@@ -407,6 +421,9 @@ bool sign_backward_input(const ops::Conv2d& conv, const RoundedOutputs& q, const
   const std::size_t shared = shared_bytes(job, chunk);
   if (shared > device.shared_memory) return false;
   job.chunks = number(ceil_div<std::int64_t>(q.padded(), chunk));
+  job.tap_copies = ceil_div(
+      chunk == 128 ? RegionCopies<128>::of_thread(job.plane) : RegionCopies<64>::of_thread(job.plane),
+      number(taps));
 
   const int output_blocks = job.chunks * chunk / 32;
   const Scratch<std::uint32_t> w(groups * job.channel_tiles * tile_channels * taps * output_blocks);
