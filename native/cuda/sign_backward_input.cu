@@ -89,6 +89,7 @@ __device__ void find_pixels(const PatchGradient& job, int tile, int* pixels) {
     }
     pixels[i] = pixel;
   }
+  __syncwarp();
 }
 
 /// Copies of a chunk of all regions to shared memory, queued a few at a time.
@@ -260,7 +261,12 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
             }
           }
           warpgroup::commit();
-          if (half == 0) next_regions.queue(copies);
+          if (half == 0) {
+            next_regions.queue(copies);
+          } else if (tap == 0 && last && tile + 2 * grid < job.tiles) {
+            // The tile after the next one takes the place of this one's pixels, which are all copied.
+            find_pixels(job, tile + 2 * grid, tables + table * job.plane);
+          }
           // What the half before multiplied is free again; this one is under way.
           warpgroup::finish<1>();
 #pragma unroll
@@ -317,7 +323,6 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
         }
       }
     }
-    if (tile + 2 * grid < job.tiles) find_pixels(job, tile + 2 * grid, tables + table * job.plane);
   }
 }
 
