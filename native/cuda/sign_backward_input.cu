@@ -9,18 +9,19 @@
 // dx[place][c] = Σ w[c][tap][m]·q[place moved by the tap][m], as products of 128 channels by patches of 8 × 8
 // places. A patch's pixels of dy and those around it lie in shared memory once for all taps, a chunk of m at
 // a time, [16 bytes of m][pixel of the region][16 bytes]: eight places of a row are the eight columns of a
-// product, and a tap is where they begin. A block has four patches, two a warpgroup, and takes one tile after
-// the other; what the next one reads is on its way meanwhile.
+// product, and a tap is where they begin. A block, one warpgroup, has two patches and takes one tile after the
+// other; what the next one reads is on its way meanwhile.
 
 namespace hardbit::cuda {
 namespace {
 
 constexpr int patch_side = 8;
 constexpr int patch_places = patch_side * patch_side;
-constexpr int group_patches = 2;  // of a warpgroup
-constexpr int block_patches = 2 * group_patches;
+constexpr int block_patches = 2;
 constexpr int tile_channels = 128;
-constexpr int block_threads = 256;
+constexpr int block_threads = 128;  // a warpgroup
+/// Of a multiprocessor: one multiplies while the other stores its sums.
+constexpr int resident_blocks = 2;
 
 /// Words of 32 output channels' bits that a thread has of a tap: of four channels.
 template <int chunk>
@@ -150,15 +151,14 @@ __device__ inline void load_words(std::uint32_t (&words)[thread_words<chunk>], c
 }
 
 template <int chunk>
-__global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient job) {
+__global__ void __launch_bounds__(block_threads, resident_blocks) patch_gradient(PatchGradient job) {
   constexpr int steps = chunk / 64;  // of 32 bytes, in half a tap
   constexpr int tap_words = tile_channels * chunk / 32;
   const int buffer_bytes = chunk * job.plane;
   auto* const memory = dynamic_shared<unsigned char>();
   auto* const tables = reinterpret_cast<int*>(memory + 2 * buffer_bytes);
   const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int warp = static_cast<int>(threadIdx.x) / 32 % 4;
-  const int first_patch = static_cast<int>(threadIdx.x) / 128 * group_patches;
+  const int warp = static_cast<int>(threadIdx.x) / 32;
   const int t = lane % 4;
   // This thread's rows are four channels that lie side by side, row g + 8·h of product i the one at 2i + h.
   const int own_channel = warp * 32 + lane / 4 * 4;
@@ -191,11 +191,11 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
 #pragma unroll 1
   for (; tile < job.tiles; tile += grid, table ^= 1) {
     const bool last_tile = tile + grid >= job.tiles;
-    warpgroup::Sums<patch_places> sums[2][group_patches];
+    warpgroup::Sums<patch_places> sums[2][block_patches];
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
 #pragma unroll
-      for (int p = 0; p < group_patches; ++p) {
+      for (int p = 0; p < block_patches; ++p) {
 #pragma unroll
         for (int j = 0; j < patch_places / 8; ++j) {
 #pragma unroll
@@ -214,8 +214,8 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
                                        tables + (last ? table ^ 1 : table) * job.plane, last ? 0 : c + 1,
                                        memory + (buffer ^ 1) * buffer_bytes);
 
-      const warpgroup::Right right(memory + buffer * buffer_bytes + first_patch * region * segment,
-                                   job.plane * segment, job.region_width * segment);
+      const warpgroup::Right right(memory + buffer * buffer_bytes, job.plane * segment,
+                                   job.region_width * segment);
       int row_shift = (job.taps_down - 1) * job.dilation_down * job.region_width;
       int column_tap = job.taps_across - 1;
 #pragma unroll 1
@@ -246,13 +246,13 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
 #pragma unroll
-            for (int p = 0; p < group_patches; ++p) warpgroup::settle(sums[i][p]);
+            for (int p = 0; p < block_patches; ++p) warpgroup::settle(sums[i][p]);
           }
           warpgroup::start();
 #pragma unroll
           for (int step = 0; step < steps; ++step) {
 #pragma unroll
-            for (int p = 0; p < group_patches; ++p) {
+            for (int p = 0; p < block_patches; ++p) {
               const warpgroup::Right columns =
                   right.at(((half * steps + step) * 2 * job.plane + p * region + shift) * segment);
 #pragma unroll
@@ -281,15 +281,15 @@ __global__ void __launch_bounds__(block_threads, 1) patch_gradient(PatchGradient
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
 #pragma unroll
-        for (int p = 0; p < group_patches; ++p) warpgroup::settle(sums[i][p]);
+        for (int p = 0; p < block_patches; ++p) warpgroup::settle(sums[i][p]);
       }
     }
 
     const TilePlace of(job, tile);
     const int channel = of.channel + own_channel;
 #pragma unroll
-    for (int p = 0; p < group_patches; ++p) {
-      const Patch place = of.at(job, first_patch + p);
+    for (int p = 0; p < block_patches; ++p) {
+      const Patch place = of.at(job, p);
       if (place.image < 0 || channel >= job.channels) continue;
       const ops::Rounding& rounding = job.roundings[place.image];
       const float scale = rounding.scale * job.scale;
@@ -437,7 +437,7 @@ bool sign_backward_input(const ops::Conv2d& conv, const RoundedOutputs& q, const
   launch(pack_weights, dim3(static_cast<unsigned>(ceil_div<std::int64_t>(items, 8))), dim3(256), 0, signs,
          job.groups, number(q.outputs()), output_blocks, job.channels, job.channel_tiles, number(taps),
          chunk / 32, w.data());
-  const dim3 grid(static_cast<unsigned>(std::min(job.tiles, device.multiprocessors)));
+  const dim3 grid(static_cast<unsigned>(std::min(job.tiles, resident_blocks * device.multiprocessors)));
   if (chunk == 128) {
     launch(patch_gradient<128>, grid, dim3(block_threads), shared, job);
   } else {
