@@ -9,8 +9,8 @@
 // dx[place][c] = Σ w[c][tap][m]·q[place moved by the tap][m], as products of 128 channels by patches of 8 × 8
 // places. A patch's pixels of dy and those around it lie in shared memory once for all taps, a chunk of m at
 // a time, [16 bytes of m][pixel of the region][16 bytes]: eight places of a row are the eight columns of a
-// product, and a tap is where they begin. A block, one warpgroup, has two patches and takes one tile after the
-// other; what the next one reads is on its way meanwhile.
+// product, and a tap is where they begin. A block, one warpgroup, has two patches and takes one tile after
+// the other; what the next one reads is on its way meanwhile.
 
 namespace hardbit::cuda {
 namespace {
@@ -110,8 +110,8 @@ class RegionCopies {
     for (int i = 0; i < count && pixel_ < job_.plane; ++i, pixel_ += block_threads / parts) {
       const int pixel = pixels_[pixel_];
       const bool there = q_ != nullptr && pixel >= 0;
-      copy_async<segment>(to_ + pixel_ * segment,
-                          there ? q_ + static_cast<std::int64_t>(pixel) * job_.pixel_bytes : job_.q, there);
+      warpgroup::copy_once(to_ + pixel_ * segment,
+                           there ? q_ + static_cast<std::int64_t>(pixel) * job_.pixel_bytes : job_.q, there);
     }
     __syncwarp();
   }

@@ -349,7 +349,7 @@ __global__ void __launch_bounds__(block_threads, 1) multiply_rows(SignProduct jo
     if (chunk < count) {
       unsigned char* const to = memory + chunk % ring * stage_size + thread * segment;
 #pragma unroll
-      for (int i = 0; i < stage_size; i += block_threads * segment) copy_async<segment>(to + i, q + i, true);
+      for (int i = 0; i < stage_size; i += block_threads * segment) warpgroup::copy_once(to + i, q + i, true);
       q += stage_size;
     }
     copies_commit();

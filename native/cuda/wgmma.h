@@ -27,6 +27,17 @@ inline constexpr bool behind = true;
 inline constexpr bool behind = false;
 #endif
 
+/// As copy_async<16>(), but past L1: nobody near reads it again.
+__device__ inline void copy_once(void* shared, const void* from, bool there) {
+#ifdef __CUDACC__
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<unsigned>(__cvta_generic_to_shared(shared))),
+               "l"(from), "r"(there ? 16 : 0));
+#else
+  copy_async<16>(shared, from, there);
+#endif
+}
+
 /// Keeps what the sums are from being moved over what comes before or after.
 template <int n>
 __device__ inline void settle([[maybe_unused]] int (&sums)[n][4]) {
