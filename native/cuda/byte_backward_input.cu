@@ -4,6 +4,7 @@
 #include "cuda/byte_gradient.h"
 #include "cuda/byte_product.h"
 #include "cuda/kernel.h"
+#include "cuda/sign_gradient.h"
 #include "runtime/words.h"
 
 // dx[place][c] = Σ q[place moved by the tap][m]·w[c][tap][m]: each place of x sums the outputs whose windows
@@ -287,6 +288,10 @@ void byte_backward_input(const ops::Conv2d& conv, const OutputGradient& dy, cons
     if (coefficients[p] == 0) continue;
     with.first_row[with.count] = static_cast<std::int64_t>(p) * conv.m;
     with.coefficients[with.count++] = static_cast<std::int8_t>(coefficients[p]);
+  }
+  if (with.count == 1 && sign_backward_input(conv, q, planes + with.first_row[0] * words(conv.k()),
+                                             with.coefficients[0], scale, dx)) {
+    return;
   }
   const std::int64_t taps = conv.kh * conv.kw;
   const Scratch<std::uint8_t> w(conv.c * taps * q.padded());

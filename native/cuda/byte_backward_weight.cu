@@ -3,6 +3,7 @@
 #include "cuda/byte_gradient.h"
 #include "cuda/byte_product.h"
 #include "cuda/kernel.h"
+#include "cuda/sign_gradient.h"
 #include "ops/gradient_rounding.h"
 #include "runtime/words.h"
 
@@ -260,6 +261,7 @@ void byte_backward_weight(const ops::Conv2d& conv, ops::PaddingValue padding, co
   const float unit = is_codes ? 1.0F / static_cast<float>(most) : 1.0F;
 
   const RoundedOutputs q(conv, dy, false, nullptr, levels, draws);
+  if (sign_backward_weight(conv, padding, q, signs, codes, bits, dw)) return;
 
   const std::int64_t x_padded = padded_to_segments(channels);
   const std::int64_t x_pixels = conv.n * conv.h * conv.w;

@@ -1,8 +1,10 @@
 #include <algorithm>
 #include <string>
+#include <type_traits>
 
 #include "cuda/conv2d.h"
 #include "cuda/elementwise.h"
+#include "cuda/few_channels.h"
 #include "cuda/image_operands.h"
 #include "cuda/libraries.h"
 
@@ -35,8 +37,23 @@ using product::PhaseOutput;
 using product::PhasePixels;
 using product::Sizes;
 
+/// How images of few channels are cut; not at all in tests of the tiles of products.
+few_channels::Tiles few_channel_tiles(const Conv2d& conv) {
+  return product::forced_plan.tile == 0 ? few_channels::tiles_of(conv) : few_channels::Tiles{};
+}
+
 template <class Arithmetic>
 void backward_input(const Conv2d& conv, const float* dy, const float* w, float* dx) {
+  if (const auto cut = few_channel_tiles(conv); cut.tiles != 0) {
+    if constexpr (std::is_same_v<Arithmetic, product::Bf16>) {
+      const Scratch<float> rounded(conv.m * conv.k());
+      product::round_to_bf16(w, rounded.data(), rounded.count());
+      few_channels::backward_input<Arithmetic>(conv, cut, dy, rounded.data(), dx);
+    } else {
+      few_channels::backward_input<Arithmetic>(conv, cut, dy, w, dx);
+    }
+    return;
+  }
   constexpr std::int64_t most_phases = 16;  // launches
   const std::int64_t outputs = conv.m / conv.geometry.groups;
   const std::int64_t size = conv.n * conv.h * conv.w * conv.c;
@@ -137,8 +154,10 @@ void convolve(Convolution which, FloatMath math, const Conv2d& conv, const float
     product::fill_rows(bias, conv.m, result, result_count);
     return;
   }
+  // No library has anything for so few channels.
+  const bool few = which == Convolution::backward_input && few_channel_tiles(conv).tiles != 0;
   if (math != FloatMath::bf16) {
-    if (libraries::convolve(which, math, conv, first, second, result)) {
+    if (!few && libraries::convolve(which, math, conv, first, second, result)) {
       product::add_bias(bias, conv.m, result, result_count);
     } else {
       convolve<product::Fused>(which, conv, first, second, bias, result);
@@ -147,7 +166,7 @@ void convolve(Convolution which, FloatMath math, const Conv2d& conv, const float
   }
   // bf16 is among the values of tf32: tensor cores multiply such f32 exactly. cuDNN's own bf16 would round
   // results.
-  if (libraries::takes(which, FloatMath::tf32, conv)) {
+  if (!few && libraries::takes(which, FloatMath::tf32, conv)) {
     const Scratch<float> rounded_first(first_count);
     const Scratch<float> rounded_second(second_count);
     product::round_to_bf16(first, rounded_first.data(), first_count);

@@ -13,6 +13,7 @@
 #include "cpu/byte_weights_cache.h"
 #include "cuda/byte_gradient.h"
 #include "cuda/runtime.h"
+#include "cuda/sign_gradient.h"
 #include "guarded.h"
 #include "ops/binary_conv2d.h"
 #include "ops/bits.h"
@@ -629,6 +630,67 @@ TEST(ByteGradient, TheGpuComputesWhatTheCpuDoes) {
     EXPECT_TRUE(same(on_device::binary_matmul_backward_weight(dy, codes, 5, bytes_options),
                      ops::binary_matmul_backward_weight(dy, codes, 5, bytes_options)));
   }
+}
+
+TEST(ByteGradient, TilesOfSignsOnTheGpuComputeWhatTheCpuDoes) {
+  ops::dispatch(
+      test::device(), [] { GTEST_SKIP() << "of two devices"; },
+      [] {
+        struct Restore {
+          std::int64_t before = cuda::most_turned_bytes;
+          ~Restore() { cuda::most_turned_bytes = before; }
+        } restore;
+        const std::vector<ConvCase> cases = {
+            {3, 16, 16, 128, 128, {3, 3}, {.padding = {1, 1, 1, 1}}},  // whole tiles, several
+            {5, 8, 8, 96, 200, {3, 3}, {.padding = {1, 1, 1, 1}}},     // dy in two chunks
+            {2, 7, 13, 140, 70, {5, 3}, {.dilation = {1, 2}, .padding = {3, 1, 4, 0}}},
+            {2, 8, 6, 150, 136, {3, 3}, {.padding = {1, 0, 0, 1}, .groups = 2}},
+            {1, 24, 8, 68, 20, {1, 1}, {}},
+            {25, 8, 8, 130, 140, {2, 1}, {.padding = {1, 0, 0, 0}}},  // several tiles a block
+            {27, 7, 8, 140, 30, {1, 2}, {.padding = {0, 0, 1, 0}}},   // of one chunk
+            {1, 10, 8, 70, 66, {2, 4}, {.padding = {0, 1, 2, 3}}},
+            {2, 36, 33, 17, 66, {1, 2}, {.padding = {0, 0, 1, 1}}},  // parts that add up
+            {1, 9, 8, 40, 140, {3, 2}, {.stride = {2, 3}, .padding = {1, 2, 1, 0}, .groups = 2}},
+            {3, 1, 1, 130, 90, {1, 1}, {}},
+            {2, 32, 33, 3, 70, {3, 3}, {.padding = {1, 1, 1, 1}}},  // codes of images
+            {1, 9, 10, 10, 200, {5, 3}, {.stride = {2, 1}, .padding = {2, 1, 0, 3}, .groups = 2}},
+        };
+        std::uint32_t i = 0;
+        for (const ConvCase& c : cases) {
+          SCOPED_TRACE(c.text());
+          const ops::Conv2d v = c.sizes();
+          const Tensor dy = random_tensor({v.n, v.oh, v.ow, v.m}, 1, -3, 3);
+          const std::vector<double> coefficients =
+              i % 2 == 0 ? std::vector<double>{-1} : std::vector<double>{0, 16};
+          const Tensor planes = random_bits({static_cast<std::int64_t>(coefficients.size()) * v.m, v.k()}, 2);
+          const auto input = [&](auto gradient) {
+            return gradient(dy, planes, coefficients, ops::WeightScale(0.7), ops::Pair{v.h, v.w}, c.kernel,
+                            c.geometry, bytes_options);
+          };
+          if (v.c > 4) {  // else in float
+            EXPECT_TRUE(same(input(on_device::binary_conv2d_backward_input),
+                             input(ops::binary_conv2d_backward_input)));
+          }
+          for (const int bits : {0, 3, 8}) {
+            if (bits != 0 && v.k() > 256) continue;  // they go another way
+            const Tensor x = bits == 0 ? random_bits({v.n, v.h, v.w, v.c}, 5)
+                                       : random_codes({v.n, v.h, v.w, v.c}, bits, 5);
+            for (const PaddingValue padding : {PaddingValue::zero, PaddingValue::one}) {
+              const auto weight = [&](auto gradient) {
+                return gradient(dy, x, bits == 0 ? std::nullopt : std::optional(bits), c.kernel, c.geometry,
+                                padding, bytes_options);
+              };
+              const Tensor dw = weight(ops::binary_conv2d_backward_weight);
+              cuda::most_turned_bytes = restore.before;
+              EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight), dw)) << bits << " bits";
+              cuda::most_turned_bytes = 1;  // a chunk at a time
+              EXPECT_TRUE(same(weight(on_device::binary_conv2d_backward_weight), dw)) << bits << " bits";
+            }
+          }
+          if (testing::Test::HasFailure()) return;
+          ++i;
+        }
+      });
 }
 
 TEST(ByteGradient, CanBeRecordedOnTheGpu) {

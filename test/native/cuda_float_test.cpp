@@ -237,6 +237,31 @@ TEST_F(CudaFloat, EveryTileConvolvesAsTheCpu) {
   }
 }
 
+TEST_F(CudaFloat, ImagesOfFewChannelsConvolveAsOnTheCpu) {
+  const std::vector<ConvCase> cases = {
+      {2, 32, 32, 3, 128, {3, 3}, {.padding = {1, 1, 1, 1}}},  // two tiles an image
+      {3, 28, 28, 1, 20, {5, 5}, {.padding = {2, 2, 2, 2}}},
+      {2, 12, 11, 1, 7, {3, 3}, {}},                          // no quads, few columns
+      {1, 70, 90, 2, 36, {7, 5}, {.padding = {3, 3, 2, 2}}},  // columns in passes, tiles of both sides
+      {2, 33, 31, 4, 18, {3, 3}, {.stride = {2, 3}, .padding = {1, 1, 0, 2}}},
+      {1, 20, 18, 3, 8, {3, 2}, {.stride = {1, 2}, .dilation = {3, 2}, .padding = {5, 0, 2, 1}}},
+      {1, 9, 40, 3, 4, {1, 1}, {.stride = {3, 2}}},  // places that no window reaches
+  };
+  for (const ConvCase& c : cases) {
+    SCOPED_TRACE(c.text());
+    const ops::Conv2d v = c.sizes();
+    const Tensor w = test::random_tensor({v.m, v.kh, v.kw, v.c}, 2);
+    const Tensor dy = test::random_tensor({v.n, v.oh, v.ow, v.m}, 3);
+    const auto gradient = [&](Device device) {
+      return ops::conv2d_backward_input(dy.to(device), w.to(device), {v.h, v.w}, c.geometry);
+    };
+    const Tensor actual = gradient(Device::cuda);
+    expect_near(actual, gradient(Device::cpu), static_cast<double>(v.kh * v.kw * v.m));
+    EXPECT_EQ(bytes(gradient(Device::cuda)), bytes(actual));
+    if (HasFailure()) return;
+  }
+}
+
 TEST_F(CudaFloat, BatchesBeyondACountGoInParts) {
   const ConvCase c{5, 6, 7, 4, 8, {3, 3}, {.padding = {1, 1, 1, 1}}};
   const Operands operands(c);
