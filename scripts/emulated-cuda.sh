@@ -15,5 +15,6 @@ HARDBIT_EMULATION_GUARD=1 HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit
 HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 --gtest_filter="$in_place" || status=1
 
 HARDBIT_EMULATION_GUARD=1 HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
+  HARDBIT_PACKED_ADDON=$PWD/build/emulate/Release/hardbit_packed.node \
   node node_modules/mocha/bin/mocha.js --timeout 120000 'test/cuda/*.test.ts' || status=1
 exit $status
