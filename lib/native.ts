@@ -251,6 +251,8 @@ export interface NativeAddon {
   setThreads(count: number): void;
   /** Waits for what is queued on a device. ERR_HARDBIT_CUDA where it failed or was lost. */
   synchronize(device: Device): void;
+  /** What cuBLAS and cuDNN are here, or why they are not used, a sentence each; opens them. Empty without a GPU. */
+  cudaLibraries(): readonly string[];
 
   // -- creation and views
   /** Zeros, or a copy of `data`; on the cpu unless said. */

@@ -7,7 +7,8 @@
 //     --sanitize                       all with address and undefined-behaviour sanitizers, in build/sanitize
 //     --cuda                           with CUDA wherever nvcc is, for all GPUs (else where there is a GPU too, for that one);
 //                                      HARDBIT_CUDA_ARCHITECTURES names others, as CMake does
-//     --emulate                        with the CUDA back end's kernels run by the CPU, for tests, in build/emulate
+//     --emulate                        with the CUDA back end's kernels run by the CPU, for tests, in build/emulate; with
+//                                      --sanitize in build/emulate-sanitize
 //     --jobs N                         compilers at a time (default: the processors this process may use)
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync } from 'node:fs';
@@ -43,14 +44,13 @@ if (spawnSync('cmake', ['--version']).status !== 0) {
 if (options.packed && (options.tests || options.sanitize || options.emulate)) {
   fail('--packed builds the addon alone; leave --tests, --sanitize and --emulate out.');
 }
-if (options.sanitize && options.emulate)
-  fail('--sanitize and --emulate are builds of their own; choose one.');
 const withTests = options.tests || options.sanitize;
 const architectures = process.env['HARDBIT_CUDA_ARCHITECTURES'];
 if (options.cuda && (options.packed || options.sanitize || options.emulate)) {
   fail('--cuda is a build of its own; leave --packed, --sanitize and --emulate out.');
 }
-const kind = options.sanitize ? 'sanitize' : options.emulate ? 'emulate' : 'cmake';
+const kinds = [...(options.emulate ? ['emulate'] : []), ...(options.sanitize ? ['sanitize'] : [])];
+const kind = kinds.join('-') || 'cmake';
 const folder = join(root, 'build', kind);
 const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
 const common = [

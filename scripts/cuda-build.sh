@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The CUDA back end by nvcc, and what a machine without a GPU can say of it: it compiles, hot kernels keep their registers, and
-# the addon loads, tells why there is no GPU, and computes on the CPU. For Ampere, whose code Ada runs too, and Hopper; others by
-# HARDBIT_CUDA_ARCHITECTURES, as CMake names them.
+# the addon loads, tells why there is no GPU, and computes on the CPU. It is built for Ampere, whose code Ada runs too, and Hopper (others
+# by HARDBIT_CUDA_ARCHITECTURES, as CMake names them). The sources whose code depends on the generation, since they reach inline assembly,
+# are then compiled for each further one as well (HARDBIT_CUDA_FURTHER="86 120" names others), without the host's half.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,8 +17,36 @@ if ! node scripts/build.mjs --cuda >"$log" 2>&1; then
   tail -n 60 "$log" >&2
   exit 1
 fi
-# ptxas reads registers that do not fit. The float kernels with the largest tiles may (a few bytes), products of bits and bytes may not.
-if grep -i 'spilled' "$log" | grep -E 'binary_product|byte_backward|byte_product'; then
+# How they are compiled, one command a line.
+commands=$(HARDBIT_CUDA_FURTHER=${HARDBIT_CUDA_FURTHER-86 89 90 100 120} node --input-type=module -e "
+import { readFileSync } from 'node:fs';
+import { basename } from 'node:path';
+const text = new Map();
+const read = (file) => text.get(file) ?? text.set(file, readFileSync('native/' + file, 'utf8')).get(file);
+const depends = (file, seen = new Set()) => {
+  if (seen.has(file) || file.includes('/emulation/')) return false;
+  seen.add(file);
+  if (/\\basm\\b|__CUDA_ARCH/.test(read(file))) return true;
+  return [...read(file).matchAll(/#include \"(cuda\/[^\"]+)\"/g)].some(([, header]) => depends(header, seen));
+};
+for (const { command, file } of JSON.parse(readFileSync('build/cmake/compile_commands.json', 'utf8'))) {
+  if (!file.endsWith('.cu') || !depends('cuda/' + basename(file))) continue;
+  const base = command
+    .replace(/^.*?(?=\S*nvcc\b)/, '')
+    .replace(/ \\\"?--generate-code=\S+| -M[DTF]( \S+\.(o|d))?| -c(?= )| -o \S+/g, '');
+  for (const sm of process.env.HARDBIT_CUDA_FURTHER.split(' ').filter(Boolean)) {
+    console.log(base + ' -gencode arch=compute_' + sm + ',code=sm_' + sm + ' -cubin -o /dev/null');
+  }
+}
+")
+if [ -n "$commands" ] && ! xargs -d '\n' -n 1 -P "$(nproc)" bash -c <<<"$commands" >>"$log" 2>&1; then
+  grep -v 'spilled' "$log" | tail -n 60 >&2
+  echo 'cuda-build: a further generation does not compile.' >&2
+  exit 1
+fi
+# ptxas reads registers that do not fit. The float kernels with the largest tiles may (a few bytes), and what lays out the weights of a
+# gradient, once a call; products of bits and bytes may not.
+if grep -i 'spilled' "$log" | grep -E 'binary_product|byte_backward|byte_product' | grep -v 'input_weights'; then
   echo 'cuda-build: the kernels above spill registers.' >&2
   exit 1
 fi

@@ -6,11 +6,15 @@ cd "$(dirname "$0")/.."
 
 node scripts/build.mjs --emulate --tests
 
-status=0
-# Files, the packed engine, CPU kernels, folding and the memory of the host know no device.
-HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 \
-  --gtest_filter='-*Reader*:*Packed*:Sha256*:*Kernel*:Allocator*:Threads*:Fold*:PlanCache*:ProductTable*:Limits*:Rows/*:FloatProduct*:CpuFeatures*:OperandChoice*:ByteWeightsCache*' || status=1
+source scripts/cuda-tests.sh
 
-HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
+status=0
+# A GPU's memory is touched by what is queued alone.
+HARDBIT_EMULATION_GUARD=1 HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 \
+  --gtest_filter="-$cpu_only:$in_place" || status=1
+HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 --gtest_filter="$in_place" || status=1
+
+HARDBIT_EMULATION_GUARD=1 HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
+  HARDBIT_PACKED_ADDON=$PWD/build/emulate/Release/hardbit_packed.node \
   node node_modules/mocha/bin/mocha.js --timeout 120000 'test/cuda/*.test.ts' || status=1
 exit $status

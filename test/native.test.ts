@@ -75,6 +75,11 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     core.synchronize('cpu');
     if (withoutCuda()) expect(failure(() => core.synchronize('cuda')).code).to.equal('ERR_HARDBIT_NO_CUDA');
   },
+  cudaLibraries() {
+    const sentences = core.cudaLibraries();
+    if (withoutCuda()) expect(sentences).to.deep.equal([]);
+    for (const sentence of sentences) expect(sentence).to.match(/^cu.*\.$/);
+  },
   tensor() {
     const zeros = core.tensor('i16', [2, 2]);
     expect([list(zeros), zeros.device]).to.deep.equal([[0, 0, 0, 0], 'cpu']);

@@ -6,12 +6,12 @@ import { addJson } from './options.js';
 import { pairs, print, printJson, table } from './terminal.js';
 
 async function describe() {
-  const { runtimeInfo } = await import('../tensor/runtime.js');
+  const { cudaLibraries, runtimeInfo } = await import('../tensor/runtime.js');
   try {
-    return { native: runtimeInfo(), problem: null };
+    return { native: runtimeInfo(), cudaLibraries: cudaLibraries(), problem: null };
   } catch (error) {
     if (!isHardbitError(error)) throw error;
-    return { native: null, problem: { code: error.code, message: error.message } };
+    return { native: null, cudaLibraries: [], problem: { code: error.code, message: error.message } };
   }
 }
 
@@ -59,10 +59,10 @@ export function addInfo(program: Command): void {
       .option('--kernels', 'also list the kernels of binary layers and what runs on which')
       .addHelpText('after', '\nExamples:\n  hardbit info --kernels\n  hardbit info --json'),
   ).action(async ({ json, kernels }: { json?: boolean; kernels?: boolean }) => {
-    const { native, problem } = await describe();
+    const { native, cudaLibraries, problem } = await describe();
     const host = { version, node: process.version, platform: `${process.platform}-${process.arch}` };
     if (json === true) {
-      printJson({ ...host, native, problem });
+      printJson({ ...host, native, cudaLibraries, problem });
       return;
     }
     const core: [string, string][] =
@@ -82,6 +82,7 @@ export function addInfo(program: Command): void {
                 .join(', ') || 'none',
             ],
             ['CUDA', cudaText(native.cuda)],
+            ...cudaLibraries.map((library): [string, string] => ['', library]),
           ];
     print(pairs([['hardbit', host.version], ['Node', `${host.node}, ${host.platform}`], ...core]));
     if (kernels === true && native !== null) print(`\n${kernelTables(native)}`);

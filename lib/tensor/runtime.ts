@@ -16,6 +16,11 @@ export function synchronize(device: Device): void {
   native().synchronize(device);
 }
 
+/** Which of cuBLAS and cuDNN products in float use, or why not, a sentence each; opens them. Empty without a GPU. */
+export function cudaLibraries(): readonly string[] {
+  return native().cudaLibraries();
+}
+
 /** The name of the GPU that 'cuda' means; empty where there is none. */
 export function gpuName(): string {
   const index = Number(process.env['HARDBIT_CUDA_DEVICE'] || 0);

@@ -27,13 +27,18 @@ std::string lost_sentence;
   throw Error("ERR_HARDBIT_CUDA", lost_sentence);
 }
 
-/// Throws what the runtime says. Errors of the context stay: no call after one succeeds.
+/// The compute queue, once it is made.
+std::atomic<cudaStream_t> compute_queue{nullptr};
+
+/// Throws what the runtime says. Errors of the context stay: no call after one succeeds, the wait for what is
+/// queued neither. That wait is for a stream which no thread records, so that it is allowed.
 void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
   cudaGetLastError();  // an error that is not of the context is forgotten
   const std::string sentence = std::string(what) + " failed on the GPU: " + cudaGetErrorString(status) +
                                " (" + cudaGetErrorName(status) + ")";
-  if (cudaDeviceSynchronize() != cudaSuccess) {
+  const Unrecorded unrecorded;
+  if (cudaStreamSynchronize(compute_queue) != cudaSuccess) {
     {
       const std::lock_guard lock(lost_mutex);
       if (!lost) {
@@ -118,6 +123,7 @@ Context open() {
   }
   check(cudaStreamCreateWithFlags(&context.compute, cudaStreamNonBlocking), "Making a stream");
   check(cudaStreamCreateWithFlags(&context.upload, cudaStreamNonBlocking), "Making a stream");
+  compute_queue = context.compute;
   return context;
 }
 
@@ -133,6 +139,9 @@ Context& context() {
 
 cudaStream_t stream(Queue queue) { return queue == Queue::compute ? context().compute : context().upload; }
 
+/// Recordings of this thread go through a stream of their own, so that neither what other threads queue
+/// meanwhile nor an event is part of them. Never destroyed: libraries remember it.
+thread_local cudaStream_t recorded = nullptr;
 thread_local bool is_capturing = false;
 
 cudaEvent_t native(void* event) { return static_cast<cudaEvent_t>(event); }
@@ -143,6 +152,15 @@ bool managed() {
 }
 
 }  // namespace
+
+cudaStream_t compute_stream() {
+  const Context& opened = context();
+  return is_capturing ? recorded : opened.compute;
+}
+
+void settle() {
+  if (managed() && !is_capturing) synchronize();
+}
 
 std::vector<DeviceInfo> devices(std::string& reason) {
   std::vector<DeviceInfo> all;
@@ -158,7 +176,7 @@ void* allocate(std::size_t bytes) {
   void* data = nullptr;
   // Recording is about the stream; memory is not part of it.
   const Unrecorded unrecorded;
-  // Managed memory lets tests read results where they lie.
+  // Managed memory lets tests read results where they lie, once settle() has waited for them.
   const cudaError_t status = managed() ? cudaMallocManaged(&data, bytes) : cudaMalloc(&data, bytes);
   if (status == cudaErrorMemoryAllocation) {
     cudaGetLastError();
@@ -169,6 +187,7 @@ void* allocate(std::size_t bytes) {
 }
 
 void release(void* data) noexcept {
+  const Unrecorded unrecorded;
   cudaFree(data);  // waits for work that uses it
   cudaGetLastError();
 }
@@ -194,19 +213,22 @@ void* allocate_pinned(std::size_t bytes) {
 void upload(void* device, const void* pinned, std::size_t bytes) {
   check(cudaMemcpyAsync(device, pinned, bytes, cudaMemcpyHostToDevice, stream(Queue::upload)),
         "A copy to the device");
+  settle();
 }
 
 void download(void* pinned, const void* device, std::size_t bytes) {
-  check(cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, stream(Queue::compute)),
+  check(cudaMemcpyAsync(pinned, device, bytes, cudaMemcpyDeviceToHost, compute_stream()),
         "A copy from the device");
 }
 
 void copy(void* to, const void* from, std::size_t bytes) {
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream(Queue::compute)), "A copy");
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, compute_stream()), "A copy");
+  settle();
 }
 
 void fill(void* device, int byte, std::size_t bytes) {
-  check(cudaMemsetAsync(device, byte, bytes, stream(Queue::compute)), "Filling memory");
+  check(cudaMemsetAsync(device, byte, bytes, compute_stream()), "Filling memory");
+  settle();
 }
 
 void synchronize() {
@@ -243,19 +265,24 @@ Graph::~Graph() {
   cudaGetLastError();
 }
 void Graph::run() const {
-  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph_), stream(Queue::compute)), "Running a graph");
+  check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph_), compute_stream()), "Running a graph");
+  settle();
 }
 
 void begin_capture() {
-  // Thread-local: calls that other threads make meanwhile are neither recorded nor refused.
-  check(cudaStreamBeginCapture(stream(Queue::compute), cudaStreamCaptureModeThreadLocal), "Recording");
+  context();
+  if (recorded == nullptr) {
+    check(cudaStreamCreateWithFlags(&recorded, cudaStreamNonBlocking), "Making a stream");
+  }
+  // Thread-local: calls that other threads make meanwhile are not refused.
+  check(cudaStreamBeginCapture(recorded, cudaStreamCaptureModeThreadLocal), "Recording");
   is_capturing = true;
 }
 
 Graph end_capture() {
   is_capturing = false;
   cudaGraph_t graph = nullptr;
-  check(cudaStreamEndCapture(stream(Queue::compute), &graph), "Recording");
+  check(cudaStreamEndCapture(recorded, &graph), "Recording");
   cudaGraphExec_t executable = nullptr;
   const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
   cudaGraphDestroy(graph);
@@ -277,8 +304,9 @@ Unrecorded::~Unrecorded() {
   cudaThreadExchangeStreamCaptureMode(&mode);
 }
 
-void check_launch() { check(cudaPeekAtLastError(), "Starting a kernel"); }
-
-cudaStream_t compute_stream() { return stream(Queue::compute); }
+void check_launch() {
+  check(cudaPeekAtLastError(), "Starting a kernel");
+  settle();
+}
 
 }  // namespace hardbit::cuda::driver

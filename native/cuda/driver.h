@@ -7,9 +7,10 @@
 /// emulation/driver.cpp on this process's own memory.
 ///
 /// Everything is queued on one stream for the whole process, so work runs in the order in which it was asked
-/// for, whatever thread asked; uploads run on a second stream beside it. Functions throw Error:
-/// ERR_HARDBIT_NO_CUDA where there is no driver, none new enough, or no device; ERR_HARDBIT_CUDA once the
-/// device is lost.
+/// for, whatever thread asked; uploads run on a second stream beside it. With HARDBIT_CUDA_MANAGED=1, which
+/// is for tests, device memory is managed and everything is waited for as it is queued, so that the host may
+/// read and write tensors where they lie. Functions throw Error: ERR_HARDBIT_NO_CUDA where there is no
+/// driver, none new enough, or no device; ERR_HARDBIT_CUDA once the device is lost.
 namespace hardbit::cuda::driver {
 
 struct DeviceInfo {
@@ -47,7 +48,7 @@ void fill(void* device, int byte, std::size_t bytes);
 /// Waits for all work.
 void synchronize();
 
-/// A place in a queue that others can wait for.
+/// A place in a queue that others can wait for. What a thread records is in no queue until it is run.
 class Event {
  public:
   Event();
@@ -67,7 +68,8 @@ class Event {
 };
 
 /// Work recorded once and run many times: what is queued between begin_capture() and end_capture() by this
-/// thread, in place of running it. Memory that it names must stay where it is.
+/// thread, in place of running it; what other threads queue runs as ever. Memory that it names must stay
+/// where it is.
 class Graph {
  public:
   Graph() = default;

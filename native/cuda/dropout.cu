@@ -49,7 +49,10 @@ __global__ void __launch_bounds__(256)
       const float4 v = x[block];
       y[block] = make_float4(kept(v.x, keep[0]), kept(v.y, keep[1]), kept(v.z, keep[2]), kept(v.w, keep[3]));
 #pragma unroll
-      for (unsigned k = 0; k < 4; ++k) bits |= (keep[k] ? 1U : 0U) << (lane % 8 * 4 + k);
+      for (unsigned k = 0; k < 4; ++k) {
+        const unsigned bit = keep[k] ? 1U : 0U;  // by itself: GCC 12's sanitizer gets the whole wrong
+        bits |= bit << (lane % 8 * 4 + k);
+      }
     }
     bits |= __shfl_xor_sync(all_lanes, bits, 1);
     bits |= __shfl_xor_sync(all_lanes, bits, 2);

@@ -28,7 +28,9 @@ constexpr T ceil_div(T a, T b) {
 #ifdef __CUDACC__
 
 namespace driver {
+/// Where this thread's work goes: the compute queue, or what it is recording.
 cudaStream_t compute_stream();
+/// Throws what became of a launch.
 void check_launch();
 }  // namespace driver
 

@@ -25,7 +25,9 @@ namespace hardbit::cuda {
 
 namespace driver {
 CUstream_st* compute_stream();  // as kernel.h has it, without the language of kernels
-}
+/// Waits, where HARDBIT_CUDA_MANAGED asks for it.
+void settle();
+}  // namespace driver
 
 namespace libraries {
 namespace {
@@ -36,7 +38,7 @@ using Descriptor = void*;
 constexpr std::int64_t most_int = std::numeric_limits<int>::max();
 
 std::atomic<bool> enabled{true};
-/// Handles are for one thread at a time, and there is one stream anyway.
+/// Handles are for one thread at a time.
 std::mutex mutex;
 /// What failed, once each.
 std::set<std::string>& failures() {
@@ -130,9 +132,13 @@ struct Cublas {
   int (*gemm)(Handle, int, int, int, int, int, const void*, const void*, int, int, const void*, int, int,
               const void*, void*, int, int, int, int) = nullptr;
   Handle handle = nullptr;
+  /// Recorded graphs would get one of their own each.
+  void* workspace = nullptr;
+  static constexpr std::size_t workspace_bytes = std::size_t{32} << 20;  // the manual's for Hopper, the most
+  CUstream_st* stream = nullptr;
 
   Cublas() {
-    CUstream_st* const stream = driver::compute_stream();
+    driver::compute_stream();  // makes the device this thread's
     const driver::Unrecorded unrecorded;
     library.find("cublasCreate_v2", create);
     library.find("cublasSetStream_v2", set_stream);
@@ -140,20 +146,22 @@ struct Cublas {
     library.find("cublasGetVersion_v2", get_version);
     library.find("cublasGemmEx", gemm);
     if (library.ready()) library.check("cublasCreate", create(&handle));
-    if (library.ready()) library.check("cublasSetStream", set_stream(handle, stream));
     if (library.ready()) {
-      // Recorded graphs would get one of their own each. Setting the stream takes it away, so it comes after.
-      constexpr std::size_t bytes = std::size_t{32} << 20;  // the manual's size for Hopper, the largest
-      void* const workspace = driver::allocate(bytes);
-      if (workspace == nullptr) {
-        library.fail("there is no memory for its workspace");
-      } else {
-        library.check("cublasSetWorkspace", set_workspace(handle, workspace, bytes));
-      }
+      workspace = driver::allocate(workspace_bytes);
+      if (workspace == nullptr) library.fail("there is no memory for its workspace");
     }
     int number = 0;
     if (library.ready()) library.check("cublasGetVersion", get_version(handle, &number));
     library.version = dotted(static_cast<std::size_t>(number), 10000);
+  }
+  /// What is asked for next goes to this thread's stream. The status.
+  int follow() {
+    CUstream_st* const now = driver::compute_stream();
+    if (now == stream) return 0;
+    if (const int status = set_stream(handle, now); status != 0) return status;
+    stream = now;
+    // Setting the stream takes the workspace away.
+    return set_workspace(handle, workspace, workspace_bytes);
   }
 };
 
@@ -221,9 +229,10 @@ struct Cudnn {
   int (*set_groups)(Descriptor, int) = nullptr;
   Calls calls[3];
   Handle handle = nullptr;
+  CUstream_st* stream = nullptr;
 
   Cudnn() {
-    CUstream_st* const stream = driver::compute_stream();
+    driver::compute_stream();
     const driver::Unrecorded unrecorded;
     library.find("cudnnGetVersion", get_version);
     library.find("cudnnCreate", create);
@@ -247,10 +256,17 @@ struct Cudnn {
       library.find(("cudnnConvolution" + name).c_str(), calls[i].run);
     }
     if (library.ready()) library.check("cudnnCreate", create(&handle));
-    if (library.ready()) library.check("cudnnSetStream", set_stream(handle, stream));
     if (!library.ready()) return;
     const std::size_t number = get_version();
     library.version = dotted(number, number < 10000 ? 1000 : 10000);
+  }
+  /// As cuBLAS's.
+  int follow() {
+    CUstream_st* const now = driver::compute_stream();
+    if (now == stream) return 0;
+    const int status = set_stream(handle, now);
+    if (status == 0) stream = now;
+    return status;
   }
 };
 
@@ -305,6 +321,7 @@ class ConvolutionPlan {
     const float one = 1;
     const float zero = 0;
     const Scratch<std::uint8_t> workspace(static_cast<std::int64_t>(workspace_bytes_));
+    if (const int status = cudnn_.follow(); status != 0) return status;
     return calls_.run(cudnn_.handle, &one, first_, first, second_, second, convolution_, algorithm_,
                       workspace_bytes_ == 0 ? nullptr : workspace.data(), workspace_bytes_, &zero, result_,
                       result);
@@ -407,18 +424,23 @@ bool matmul(FloatMath math, bool transpose_a, bool transpose_b, std::int64_t m, 
   if (!takes_matmul(m, n, k)) return false;
   const std::lock_guard lock(mutex);
   Cublas& blas = cublas();
-  driver::compute_stream();  // makes the device this thread's
+  int status = blas.follow();
   const float one = 1;
   const float zero = 0;
   const int type = math == FloatMath::bf16 ? cuda_r_16bf : cuda_r_32f;
   // Rows of ours are columns there: Cᵀ = op(B)ᵀ · op(A)ᵀ, where every matrix is seen transposed.
-  const int status = blas.gemm(
-      blas.handle, transpose_b ? cublas_op_t : cublas_op_n, transpose_a ? cublas_op_t : cublas_op_n,
-      static_cast<int>(n), static_cast<int>(m), static_cast<int>(k), &one, b, type,
-      static_cast<int>(transpose_b ? k : n), a, type, static_cast<int>(transpose_a ? m : k), &zero, c,
-      cuda_r_32f, static_cast<int>(n),
-      math == FloatMath::tf32 ? cublas_compute_32f_fast_tf32 : cublas_compute_32f, cublas_gemm_default);
-  if (status == 0) return true;
+  if (status == 0) {
+    status = blas.gemm(blas.handle, transpose_b ? cublas_op_t : cublas_op_n,
+                       transpose_a ? cublas_op_t : cublas_op_n, static_cast<int>(n), static_cast<int>(m),
+                       static_cast<int>(k), &one, b, type, static_cast<int>(transpose_b ? k : n), a, type,
+                       static_cast<int>(transpose_a ? m : k), &zero, c, cuda_r_32f, static_cast<int>(n),
+                       math == FloatMath::tf32 ? cublas_compute_32f_fast_tf32 : cublas_compute_32f,
+                       cublas_gemm_default);
+  }
+  if (status == 0) {
+    driver::settle();
+    return true;
+  }
   failures().insert("cuBLAS returned status " + std::to_string(status) +
                     " for some matrix product; our own kernel computed it.");
   return false;
@@ -440,7 +462,10 @@ bool convolve(Convolution which, FloatMath math, const ops::Conv2d& conv, const 
   if (found == nullptr) return false;
   if (which != Convolution::forward) std::swap(first, second);  // to w, dy and x, dy
   const int status = found->run(first, second, result);
-  if (status == 0) return true;
+  if (status == 0) {
+    driver::settle();
+    return true;
+  }
   found->give_up();
   failures().insert("cuDNN returned status " + std::to_string(status) + " for " +
                     convolution_names[static_cast<int>(which)] +

@@ -49,7 +49,8 @@ std::vector<FreeBlocks*>& all_free() {
   return *lists;
 }
 
-/// Gives every free block of every pool back; the mutex is held. Work may still use them: the driver waits.
+/// Gives the free blocks of all pools but recordings' back; the mutex is held. Work may still use them: the
+/// driver waits.
 void release_free() {
   for (FreeBlocks* const list : all_free()) {
     for (const auto& [size, data] : *list) {
@@ -71,6 +72,7 @@ thread_local std::shared_ptr<Pool> recording_pool;
 }  // namespace
 
 Pool::Pool(Use use) : state_(std::make_unique<State>(State{use, {}, {}})) {
+  if (use == Use::recording) return;  // what is free here, a graph still writes to
   const std::lock_guard lock(pools_mutex);
   all_free().push_back(&state_->free);
 }
@@ -312,7 +314,7 @@ void synchronize() {
   throw_reports();
 }
 
-Recording::Recording() : pool_(std::make_shared<Pool>(Pool::Use::compute)), before_(recording_pool) {
+Recording::Recording() : pool_(std::make_shared<Pool>(Pool::Use::recording)), before_(recording_pool) {
   if (recording_pool) {
     throw Error("ERR_HARDBIT_ARGUMENT", "Operators are being recorded already; finish that recording first.");
   }

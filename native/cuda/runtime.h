@@ -13,10 +13,10 @@ namespace hardbit::cuda {
 
 /// Blocks of device memory, kept for reuse. A block given back may be handed out at once: whoever gets it
 /// queues work behind that of the one before. A pool of its own serves what must not share blocks with the
-/// rest: uploads, and recorded graphs, which keep writing to the same addresses.
+/// rest: uploads, and recorded graphs, which keep writing to the same addresses; their pools keep all blocks.
 class Pool : public Memory {
  public:
-  enum class Use { compute, uploads };
+  enum class Use { compute, uploads, recording };
   explicit Pool(Use use);
   ~Pool() override;
   Pool(const Pool&) = delete;

@@ -10,6 +10,7 @@
 #include "runtime/cuda_build.h"
 #include "runtime/threads.h"
 #if HARDBIT_CUDA
+#include "cuda/libraries.h"
 #include "cuda/runtime.h"
 #endif
 
@@ -39,6 +40,15 @@ void synchronize(Device device) {
 #endif
 }
 
+/// What cuBLAS and cuDNN are here, a sentence each; opens them. None without a GPU.
+std::vector<std::string> cuda_libraries() {
+#if HARDBIT_CUDA
+  std::string reason;
+  if (!cuda::driver::devices(reason).empty()) return cuda::libraries::describe();
+#endif
+  return {};
+}
+
 constexpr const char* compiler =
 #if defined(__clang__)
     "Clang " __clang_version__;
@@ -47,6 +57,15 @@ constexpr const char* compiler =
 #endif
 
 }  // namespace
+
+template <>
+struct ToJs<std::vector<std::string>> {
+  static Napi::Value wrap(Napi::Env env, const std::vector<std::string>& values) {
+    const auto array = Napi::Array::New(env);
+    for (const std::string& value : values) array.Set(array.Length(), value);
+    return array;
+  }
+};
 
 template <>
 struct ToJs<MemoryInfo> {
@@ -141,6 +160,7 @@ void add_runtime(Napi::Object exports) {
   add<drop_caches>(exports, "emptyCache");
   add<set_threads>(exports, "setThreads");
   add<synchronize>(exports, "synchronize");
+  add<cuda_libraries>(exports, "cudaLibraries");
 }
 
 }  // namespace hardbit::node

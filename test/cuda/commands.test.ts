@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { decodeNpy, encodeNpy } from '../../lib/data/npy.js';
 import { createModel, saveModel } from '../../lib/models/registry.js';
-import { runtimeInfo } from '../../lib/tensor/runtime.js';
+import { cudaLibraries, runtimeInfo } from '../../lib/tensor/runtime.js';
 import { hardbit, hardbitHere } from '../cli/helpers.js';
 import { random } from '../study/helpers.js';
 import { describeOnGpu, emulated } from './support.js';
@@ -27,10 +27,14 @@ describeOnGpu('the commands on a GPU', () => {
   });
   after(() => rmSync(folder, { recursive: true, force: true }));
 
-  it('info names it', async () => {
+  it('info names it, and the libraries it uses', async () => {
     const [device] = runtimeInfo().cuda.devices;
-    expect((await hardbitHere('info')).stdout).to.contain(
-      `${device?.name} (compute capability ${device?.computeCapability}, `,
+    const { stdout } = await hardbitHere('info');
+    expect(stdout).to.contain(`${device?.name} (compute capability ${device?.computeCapability}, `);
+    expect(cudaLibraries().join(' ')).to.contain('cuBLAS').and.to.contain('cuDNN');
+    for (const library of cudaLibraries()) expect(stdout).to.contain(library);
+    expect(JSON.parse((await hardbitHere('info', '--json')).stdout).cudaLibraries).to.deep.equal(
+      cudaLibraries(),
     );
   });
 

@@ -61,7 +61,8 @@ template <class T>
 Tensor integers(const Shape& shape, int most) {
   std::mt19937 random(3);
   std::vector<T> x(static_cast<std::size_t>(element_count(shape)));
-  for (T& v : x) v = static_cast<T>(static_cast<int>(random() % static_cast<unsigned>(2 * most + 1)) - most);
+  for (T& v : x)
+    v = static_cast<T>(static_cast<std::int64_t>(random()) % (2 * std::int64_t{most} + 1) - most);
   return Tensor::from_host(test::dtype_of<T>(), shape, x.data());
 }
 

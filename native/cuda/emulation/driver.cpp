@@ -1,5 +1,7 @@
 #include "cuda/driver.h"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <cstring>
 #include <functional>
@@ -13,7 +15,8 @@
 #include "runtime/error.h"
 
 // A device made of this process's memory. HARDBIT_EMULATION sets what it is like, read at every use, so that
-// tests can change it: "none" has no device, "lost" loses it, a number is its memory in bytes.
+// tests can change it: "none" has no device, "lost" loses it, a number is its memory in bytes. With
+// HARDBIT_EMULATION_GUARD=1, the host's touching that memory ends the process, as on a GPU.
 
 namespace hardbit::cuda {
 namespace {
@@ -28,6 +31,62 @@ std::size_t memory_size() {
   if (value.empty() || value[0] < '0' || value[0] > '9') return std::size_t{4} << 30;
   return std::strtoull(value.data(), nullptr, 10);
 }
+
+/// Memory that only what is queued may touch: whole pages, each handed out once.
+class Guard {
+ public:
+  static Guard* instance() {
+    static auto* const guard = std::getenv("HARDBIT_EMULATION_GUARD") == nullptr ? nullptr : new Guard;
+    return guard;
+  }
+
+  void* allocate(std::size_t bytes) {
+    const std::lock_guard lock(mutex_);
+    if (bytes > all - used_) return nullptr;
+    std::byte* const data = memory_ + used_;
+    used_ += (bytes + page - 1) / page * page;
+    protect();
+    return data;
+  }
+  static void release(void* data, std::size_t bytes) { madvise(data, bytes, MADV_DONTNEED); }
+
+  void open() {
+    const std::lock_guard lock(mutex_);
+    if (users_++ == 0) protect();
+  }
+  void close() {
+    const std::lock_guard lock(mutex_);
+    if (--users_ == 0) protect();
+  }
+
+ private:
+  static constexpr std::size_t page = 4096;
+  static constexpr std::size_t all = std::size_t{1} << 40;
+
+  void protect() { mprotect(memory_, used_, users_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE); }
+
+  std::mutex mutex_;
+  std::byte* const memory_ = static_cast<std::byte*>(
+      mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+  std::size_t used_ = 0;
+  int users_ = 0;
+};
+
+/// While it lives, the device's memory may be touched.
+class Opened {
+ public:
+  Opened() {
+    if (guard_ != nullptr) guard_->open();
+  }
+  ~Opened() {
+    if (guard_ != nullptr) guard_->close();
+  }
+  Opened(const Opened&) = delete;
+  Opened& operator=(const Opened&) = delete;
+
+ private:
+  Guard* const guard_ = Guard::instance();
+};
 
 std::mutex blocks_mutex;
 std::unordered_map<void*, std::size_t> blocks;
@@ -56,6 +115,7 @@ void queue(std::function<void()> work) {
   if (recording != nullptr) {
     recording->push_back(std::move(work));
   } else {
+    const Opened opened;
     work();
   }
 }
@@ -86,7 +146,10 @@ void* allocate(std::size_t bytes) {
   check_present();
   const std::lock_guard lock(blocks_mutex);
   if (bytes > memory_size() || used > memory_size() - bytes) return nullptr;
-  void* const data = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  const Opened opened;
+  Guard* const guard = Guard::instance();
+  void* const data =
+      guard != nullptr ? guard->allocate(bytes) : std::aligned_alloc(256, (bytes + 255) / 256 * 256);
   if (data == nullptr) return nullptr;
   std::memset(data, 0xFF, bytes);  // what nobody wrote is a NaN
   blocks[data] = bytes;
@@ -98,9 +161,14 @@ void release(void* data) noexcept {
   const std::lock_guard lock(blocks_mutex);
   const auto block = blocks.find(data);
   if (block == blocks.end()) std::abort();
-  used -= block->second;
+  const std::size_t bytes = block->second;
+  used -= bytes;
   blocks.erase(block);
-  std::free(data);
+  if (Guard::instance() != nullptr) {
+    Guard::release(data, bytes);
+  } else {
+    std::free(data);
+  }
 }
 
 std::size_t free_memory() {
