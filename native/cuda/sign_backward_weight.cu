@@ -8,8 +8,7 @@
 
 // dw[tap, c][m] = Σ x[pixel moved by the tap][c]·q[pixel][m], as a product of rows [tap][c] of bits by
 // columns m of bytes. Both are turned to lie along the pixels first:
-//  - x becomes a bit for each row and pixel of dy, 1 for +1, and 0 for −1 and for padded zeros. A row more
-//  for
+//  - x becomes a bit for each row and pixel of dy, 1 for +1, and 0 for −1 and for padded zeros. A row more for
 //    each tap says which of its pixels are not such zeros. With x = 2·bit − 1 on those pixels,
 //    dw = 2·Σ bit·q − Σ valid·q.
 //  - Codes x of few channels, whose rows are few, become bytes in the order of the product's registers.
@@ -397,6 +396,8 @@ __global__ void __launch_bounds__(block_threads, 1) multiply_rows(SignProduct jo
       for (int step = 0; step < 2; ++step) warpgroup::keep(left[1 - half][step]);
     }
     rows.end(more);
+    // Operands as they were loaded are variables of the loop, which its end gives new values.
+    if constexpr (codes) warpgroup::finish<0>();
   }
   copies_wait<0>();
   warpgroup::finish<0>();

@@ -1,12 +1,28 @@
 #include "node/tensor_handle.h"
 
+#include "cuda/driver.h"
 #include "node/addon.h"
 #include "node/binding.h"
+#include "runtime/cuda_build.h"
 
 namespace hardbit::node {
 namespace {
 
 constexpr napi_type_tag tag = {0x9d5b7c1e4f3a4c26, 0xa1e08b6d2c97f354};
+
+/// What the garbage collector is told of a tensor's memory: nothing else frees a handle that nobody disposes
+/// of. It marks a little at every few megabytes, so a GPU's memory counts by its share of the device's, as if
+/// that had 256 MB; else it would mark at every activation of a training.
+std::int64_t charge_of(const Tensor& tensor) {
+  const auto bytes = static_cast<double>(tensor.byte_length());
+  if (tensor.device() == Device::cpu) return static_cast<std::int64_t>(bytes);
+#if HARDBIT_CUDA
+  constexpr double whole_device = 256e6;
+  return static_cast<std::int64_t>(bytes * whole_device / static_cast<double>(cuda::driver::device().memory));
+#else
+  return 0;
+#endif
+}
 
 template <class Array>
 Napi::Value copy_out(Napi::Env env, const Tensor& tensor, std::size_t element_size) {
@@ -54,8 +70,7 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   });
   info.This().As<Napi::Object>().TypeTag(&tag);
   tensor_ = std::move(*pending);
-  // Memory of a GPU too: nothing but the garbage collector frees a handle that nobody disposes of.
-  charged_ = static_cast<std::int64_t>(tensor_.byte_length());
+  charged_ = charge_of(tensor_);
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), charged_);
 }
 
