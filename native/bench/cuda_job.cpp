@@ -25,7 +25,10 @@ class CudaLayerJob : public Job {
                   .bits = bits > 0 ? bits : 1},
                  signs({conv_.m, conv_.k()}, 2).data<const std::uint64_t>()),
         minimum_(Tensor::zeros(DType::i32, {conv_.m}, Device::cuda)) {
-    kernel_ = weights_.layout().operand == cuda::ProductOperand::bits ? "bits (b1 mma)" : "bytes (s8 mma)";
+    const bool by_bands = weights_.bands() != nullptr && weights_.bands()->pays(conv_.n);
+    kernel_ = weights_.layout().operand == cuda::ProductOperand::bytes ? "bytes (s8 mma)"
+              : by_bands                                               ? "bits (b1, bands of images)"
+                                                                       : "bits (b1 mma)";
     thresholds_.minimum = minimum_.data<const std::int32_t>();
     std::int64_t height = conv_.oh;
     std::int64_t width = conv_.ow;

@@ -52,7 +52,7 @@ struct Band {
   constexpr int positions() const { return group * band_rows * pitch; }
 
   int steps;
-  /// A step's first piece, from a tile's first position on, and from bit 16 on the way to the second.
+  /// Of the operand's, from a tile's first position on (BitOperand::moved).
   std::uint32_t offset[most_steps];
 
   constexpr int classes() const { return rows.count() * columns.count(); }
@@ -602,7 +602,7 @@ __global__ void __launch_bounds__(threads, 1)
   const int group = __shfl_sync(all_lanes, thread / warpgroup_threads, 0);
   const int lane = thread % 32;
   const int warp = thread / 32 % 4;
-  const BitColumns all_channels = bit_columns(w, side, columns);
+  const BitOperand all_channels = bit_operand(w, side, columns);
 #pragma unroll 1
   for (int k = 0; k < count; ++k) {
     // Behind it items k to k + 2 have arrived, k + 1 is counted, and k is ready; what k − 1 used is free.
@@ -613,44 +613,29 @@ __global__ void __launch_bounds__(threads, 1)
     const Item item = item_at(k);
     const unsigned char* const buffer = buffer_of(k);
     const int* const terms = terms_of(k);
+    bool prepared = false;
     const auto prepare = [&] {
       count_pixels(k + 2);
       finish_rows(k + 1);
+      prepared = true;
     };
-    // Half of the warpgroups begin with it and half end with it, so that the tensor cores always have work.
-    if (group < warpgroups / 2) prepare();
 #pragma unroll 1
     for (int t = group; t < b.tiles; t += warpgroups) {
       const int2 place = tiles[t];
       int sums[columns / 2];
-      // This lane's row of the four matrices that a warp reads at a time: its first eight rows and the other
-      // eight, their first pieces and their second ones.
-      const int eights = Source::is_signs ? b.pitch : side;
-      const unsigned char* const a = buffer + ((Source::is_signs ? place.x : t * warpgroup_rows) +
-                                               (2 * warp + lane / 8 % 2) * eights + lane % 8) *
-                                                  16;
-      BitColumns channels = all_channels;
-      constexpr int together = Source::is_signs ? 3 : 1;
-      BitRows rows[together];
+      const BitOperand a = bit_operand(buffer + (Source::is_signs ? place.x : t * warpgroup_rows) * 16,
+                                       Source::is_signs ? b.pitch : side, 0);
+      BitOperand channels = all_channels;
+      warpgroup_begin();
 #pragma unroll 1
-      for (int s = 0; s < b.steps; s += together) {
-        // From registers: pieces at any multiple of 16 bytes would cost wgmma twice their bytes.
-#pragma unroll
-        for (int i = 0; i < together; ++i) {
-          const std::uint32_t offset = b.offset[min(s + i, b.steps - 1)];
-          load_matrices(rows[i], a + ((offset & 0xFFFF) + lane / 16 * (offset >> 16)) * 16);
-        }
-        warpgroup_begin();
-#pragma unroll
-        for (int i = 0; i < together; ++i) {
-          if (s + i < b.steps) multiply_bits<columns>(sums, rows[i], channels.moved(i * 2 * columns), s + i);
-        }
-        warpgroup_commit();
-        channels = channels.moved(together * 2 * columns);
-        warpgroup_wait();
-#pragma unroll
-        for (int i = 0; i < together; ++i) keep(rows[i]);
+      for (int s = 0; s < b.steps; ++s) {
+        multiply_bits<columns>(sums, a.moved(b.offset[s]), channels, s);
+        channels = channels.moved(bit_offset(2 * columns, 0));
       }
+      warpgroup_commit();
+      // While the tensor cores work.
+      if (!prepared) prepare();
+      warpgroup_wait();
 
       Tile tile{item.image + (place.y >> 24),
                 item.row + (place.y >> 12 & 0xFFF) + 2 * warp,
@@ -668,7 +653,7 @@ __global__ void __launch_bounds__(threads, 1)
       }
       target.template write<columns, Source::doubled>(b, tile, sums);
     }
-    if (group >= warpgroups / 2) prepare();
+    if (!prepared) prepare();
   }
   copies_wait<0>();
 }
@@ -785,13 +770,13 @@ std::optional<Band> BandProduct::Plan::cut(std::int64_t images, int tiles) const
     }
     if (b.buffer_pieces > (1 << 14)) return {};
     for (int s = 0; s < b.steps; ++s) {
-      b.offset[s] = offsets[2 * s] | (2 * s + 1 < n ? offsets[2 * s + 1] - offsets[2 * s] : 0U) << 16;
+      b.offset[s] = bit_offset(offsets[2 * s], 2 * s + 1 < n ? offsets[2 * s + 1] - offsets[2 * s] : 0U);
     }
   } else {
     b.piece_stride = b.tiles * warpgroup_rows;
     b.buffers = 2;
     b.buffer_pieces = 2 * b.piece_stride;
-    b.offset[0] = static_cast<std::uint32_t>(b.piece_stride) << 16;
+    b.offset[0] = bit_offset(0, static_cast<std::uint32_t>(b.piece_stride));
     if (b.piece_stride >= 1 << 14) return {};
   }
   if (static_cast<std::size_t>(room(b).total) > driver::device().shared_memory) return {};

@@ -1,6 +1,7 @@
 #pragma once
-// Products of bits by a warpgroup, four warps whose first is a multiple of four: on Hopper (sm_90a) by wgmma,
-// elsewhere by the mma.sync of each warp, on the same operands and with the same sums in the same registers.
+// Products of bits by a warpgroup, four warps whose first is a multiple of four, from shared memory: on
+// Hopper (sm_90a) by wgmma, elsewhere by the mma.sync of each warp, on the same operands and with the same
+// sums in the same registers.
 
 #include <cstdint>
 
@@ -12,21 +13,20 @@ namespace hardbit::cuda {
 inline constexpr int warpgroup_threads = 128;
 inline constexpr int warpgroup_rows = 64;
 
-/// A left operand of 256 bits of k: a warp has 16 rows of it in registers, as mma.h's A.
-using BitRows = std::uint32_t[4];
-
-/// A right operand of 256 bits of k: columns of two 16-byte pieces in shared memory. Eight columns' pieces
-/// follow each other, 128 bytes; from there on, in units of 16 bytes, it is `eights` to the next eight
-/// columns' and `pieces` to their second pieces. Kept as wgmma's descriptor has it (PTX ISA, "Matrix
-/// Descriptor Format", no swizzle), so that another place is one addition.
-struct BitColumns {
+/// An operand of 256 bits of k: rows of two 16-byte pieces. Eight rows' pieces follow each other, 128 bytes;
+/// from there on, in units of 16 bytes, it is `eights` to the next eight rows' and `pieces` to the second
+/// piece of a row. Starts at any multiple of 16 bytes. Kept as wgmma's descriptor has it (PTX ISA, "Matrix
+/// Descriptor Format", no swizzle), so that another place and another distance are one addition.
+struct BitOperand {
   /// The place in units of 16 bytes, and `pieces` from bit 16 on.
   std::uint32_t place;
   std::uint32_t eights;
 
-  /// So many units further on.
-  __device__ BitColumns moved(std::uint32_t units) const { return {place + units, eights}; }
+  /// `offset`: such a place, relative.
+  __device__ BitOperand moved(std::uint32_t offset) const { return {place + offset, eights}; }
 };
+/// What moved() takes: so many pieces on, with another distance of the pieces.
+constexpr std::uint32_t bit_offset(std::uint32_t units, std::uint32_t pieces) { return units | pieces << 16; }
 
 /// Sums of 64 rows × `columns`: sums[4·i + e] of a lane, with g = lane / 4 and t = lane % 4, is that of row
 /// 16·warp + g + 8·(e / 2) and column 8·i + 2·t + e % 2.
@@ -35,40 +35,38 @@ using WarpgroupSums = int[columns / 2];
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
-__device__ inline BitColumns bit_columns(const unsigned char* start, std::uint32_t eights,
+__device__ inline BitOperand bit_operand(const unsigned char* start, std::uint32_t eights,
                                          std::uint32_t pieces) {
   const auto address = static_cast<std::uint32_t>(__cvta_generic_to_shared(start));
-  return {address >> 4 | pieces << 16, eights};
+  return {bit_offset(address >> 4, pieces), eights};
 }
-__device__ inline std::uint64_t descriptor(const BitColumns& o) {
+__device__ inline std::uint64_t descriptor(const BitOperand& o) {
   return static_cast<std::uint64_t>(o.eights) << 32 | o.place;
 }
 
 #define HARDBIT_SUMS4(i) "+r"(d[i]), "+r"(d[i + 1]), "+r"(d[i + 2]), "+r"(d[i + 3])
 #define HARDBIT_SUMS16(i) HARDBIT_SUMS4(i), HARDBIT_SUMS4(i + 4), HARDBIT_SUMS4(i + 8), HARDBIT_SUMS4(i + 12)
 
-__device__ inline void wgmma_bits(int (&d)[32], const BitRows& a, std::uint64_t b, int accumulate) {
+__device__ inline void wgmma_bits(int (&d)[32], std::uint64_t a, std::uint64_t b, int accumulate) {
   asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, %37, 0;\n"
+      "{ .reg .pred p; setp.ne.b32 p, %34, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k256.s32.b1.b1.and.popc "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, {%32, %33, %34, "
-      "%35}, %36, p; }"
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, %32, %33, p; }"
       : HARDBIT_SUMS16(0), HARDBIT_SUMS16(16)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate)
+      : "l"(a), "l"(b), "r"(accumulate)
       : "memory");
 }
-__device__ inline void wgmma_bits(int (&d)[64], const BitRows& a, std::uint64_t b, int accumulate) {
+__device__ inline void wgmma_bits(int (&d)[64], std::uint64_t a, std::uint64_t b, int accumulate) {
   asm volatile(
-      "{ .reg .pred p; setp.ne.b32 p, %69, 0;\n"
+      "{ .reg .pred p; setp.ne.b32 p, %66, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k256.s32.b1.b1.and.popc "
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
       "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, {%64, %65, %66, "
-      "%67}, %68, p; }"
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, %64, %65, p; }"
       : HARDBIT_SUMS16(0), HARDBIT_SUMS16(16), HARDBIT_SUMS16(32), HARDBIT_SUMS16(48)
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate)
+      : "l"(a), "l"(b), "r"(accumulate)
       : "memory");
 }
 #undef HARDBIT_SUMS16
@@ -83,53 +81,54 @@ __device__ inline void warpgroup_wait() { asm volatile("wgmma.wait_group.sync.al
 /// What this thread wrote to shared memory is seen by products behind the next barrier.
 __device__ inline void publish_operands() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 
-/// The registers of an operand are kept until here.
-__device__ inline void keep(const BitRows& a) {
-  asm volatile("" ::"r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]) : "memory");
-}
-
 /// sums += popcount(a & b) over 256 bits of k, or =, whatever they were, where `accumulate` is 0; in the
-/// background, so that neither may be touched before warpgroup_wait().
+/// background.
 template <int columns>
-__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitRows& a, const BitColumns& b,
+__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b,
                                      int accumulate) {
-  wgmma_bits(sums, a, descriptor(b), accumulate);
+  wgmma_bits(sums, descriptor(a), descriptor(b), accumulate);
 }
 
 #else
 
 /// From the block's dynamic shared memory on.
-__device__ inline BitColumns bit_columns(const unsigned char* start, std::uint32_t eights,
+__device__ inline BitOperand bit_operand(const unsigned char* start, std::uint32_t eights,
                                          std::uint32_t pieces) {
-  return {static_cast<std::uint32_t>(start - dynamic_shared<unsigned char>()) / 16 | pieces << 16, eights};
+  return {bit_offset(static_cast<std::uint32_t>(start - dynamic_shared<unsigned char>()) / 16, pieces),
+          eights};
 }
 
 __device__ inline void warpgroup_begin() {}
 __device__ inline void warpgroup_commit() {}
 __device__ inline void warpgroup_wait() {}
 __device__ inline void publish_operands() {}
-__device__ inline void keep(const BitRows& /*a*/) {}
 
 template <int columns>
-__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitRows& a, const BitColumns& b,
+__device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b,
                                      int accumulate) {
   const int lane = static_cast<int>(threadIdx.x % 32);
+  const int warp = static_cast<int>(threadIdx.x / 32 % 4);
   if (accumulate == 0) {
 #pragma unroll
     for (int i = 0; i < columns / 2; ++i) sums[i] = 0;
   }
-  // The two pieces of eight columns, then those of the next eight.
-  const unsigned char* const w =
-      dynamic_shared<unsigned char>() +
-      ((b.place & 0xFFFF) + lane / 16 * b.eights + lane / 8 % 2 * (b.place >> 16) + lane % 8) * 16;
+  // Of A the first and second eight rows, first their first pieces; of B the two pieces of eight columns,
+  // then those of the next eight.
+  std::uint32_t x[4];
+  const unsigned char* const memory = dynamic_shared<unsigned char>();
+  const auto at = [&](const BitOperand& o, int eight, int piece) {
+    return memory + ((o.place & 0xFFFF) + eight * o.eights + piece * (o.place >> 16) + lane % 8) * 16;
+  };
+  load_matrices(x, at(a, 2 * warp + lane / 8 % 2, lane / 16));
+  const unsigned char* const w = at(b, lane / 16, lane / 8 % 2);
 #pragma unroll
   for (int i = 0; i < columns / 8; i += 2) {
     std::uint32_t y[4];
     load_matrices(y, w + i * b.eights * 16);
     int(&first)[4] = *reinterpret_cast<int(*)[4]>(sums + 4 * i);
     int(&second)[4] = *reinterpret_cast<int(*)[4]>(sums + 4 * i + 4);
-    mma_bits(first, a, y[0], y[1]);
-    mma_bits(second, a, y[2], y[3]);
+    mma_bits(first, x, y[0], y[1]);
+    mma_bits(second, x, y[2], y[3]);
   }
 }
 
