@@ -17,8 +17,8 @@ struct OperandCost {
   int bits_step;
 };
 
-// Measured on an H200 (docs/results): 159 G steps a second and device of either. NVIDIA states the same rate a
-// byte of operands for Ampere and Ada.
+// Measured on an H200 (docs/results): 159 G steps a second and device of either. NVIDIA states the same rate
+// a byte of operands for Ampere and Ada.
 constexpr OperandCost operand_costs[] = {
     {8, 0, 100},
     {9, 0, 100},
