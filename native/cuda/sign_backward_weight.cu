@@ -8,9 +8,8 @@
 
 // dw[tap, c][m] = Σ x[pixel moved by the tap][c]·q[pixel][m], as a product of rows [tap][c] of bits by
 // columns m of bytes. Both are turned to lie along the pixels first:
-//  - x becomes a bit for each row and pixel of dy, 1 for +1, and 0 for −1 and for padded zeros. A row more
-//  for
-//    each tap says which of its pixels are not such zeros. With x = 2·bit − 1 on those pixels,
+//  - x becomes a bit for each row and pixel of dy, 1 for +1, and 0 for −1 and for padded zeros. One more row
+//    for each tap says which of its pixels are not such zeros. With x = 2·bit − 1 on those pixels,
 //    dw = 2·Σ bit·q − Σ valid·q.
 //  - Codes x of few channels, whose rows are few, become bytes in the order of the product's registers.
 //  - q becomes [tile of columns][chunk of pixels][16 pixels][column][16 bytes].
