@@ -92,22 +92,28 @@ MaxPooled binary_conv2d_pool(const Tensor& x, std::optional<int> bits, const Ten
                              bool with_index) {
   constexpr const char* op = "binaryConv2dPool";
   const Device device = common_device(x, w);
-  if (device == Device::cpu) {
-    const Tensor sums = bits ? codes_conv2d(x, *bits, w, kernel, geometry, padding)
-                             : binary_conv2d(x, w, kernel, geometry, padding);
-    return max_pool2d(sums, pool, with_index);
-  }
-  const BinaryConv2d p = bits ? check_codes_conv2d(op, x, *bits, w, kernel, geometry)
-                              : check_binary_conv2d(op, x, w, kernel, geometry);
-  const Pooling pooling = check_pooling(op, pool, p.conv.n, p.conv.oh, p.conv.ow, p.conv.m);
-  const Shape shape{p.conv.n, pooling.out_height, pooling.out_width, p.conv.m};
-  MaxPooled out{Tensor::empty(p.dtype, shape, device), std::nullopt};
-  if (with_index) out.index = Tensor::empty(DType::u8, shape, device);
-  auto* const index = out.index ? out.index->data<std::uint8_t>() : nullptr;
-  const auto run = [&](auto* y) {
-    cuda::binary_conv2d_pool(p.conv, padding, x.raw(), bits, w.data<std::uint64_t>(), pooling, y, index);
-  };
-  p.dtype == DType::i16 ? run(out.y.data<std::int16_t>()) : run(out.y.data<std::int32_t>());
+  MaxPooled out;
+  dispatch(
+      device,
+      [&] {
+        const Tensor sums = bits ? codes_conv2d(x, *bits, w, kernel, geometry, padding)
+                                 : binary_conv2d(x, w, kernel, geometry, padding);
+        out = max_pool2d(sums, pool, with_index);
+      },
+      [&] {
+        const BinaryConv2d p = bits ? check_codes_conv2d(op, x, *bits, w, kernel, geometry)
+                                    : check_binary_conv2d(op, x, w, kernel, geometry);
+        const Pooling pooling = check_pooling(op, pool, p.conv.n, p.conv.oh, p.conv.ow, p.conv.m);
+        const Shape shape{p.conv.n, pooling.out_height, pooling.out_width, p.conv.m};
+        out.y = Tensor::empty(p.dtype, shape, device);
+        if (with_index) out.index = Tensor::empty(DType::u8, shape, device);
+        auto* const index = out.index ? out.index->data<std::uint8_t>() : nullptr;
+        const auto run = [&](auto* y) {
+          cuda::binary_conv2d_pool(p.conv, padding, x.raw(), bits, w.data<std::uint64_t>(), pooling, y,
+                                   index);
+        };
+        p.dtype == DType::i16 ? run(out.y.data<std::int16_t>()) : run(out.y.data<std::int32_t>());
+      });
   return out;
 }
 
