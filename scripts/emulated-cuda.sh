@@ -7,14 +7,17 @@ cd "$(dirname "$0")/.."
 node scripts/build.mjs --emulate --tests
 
 source scripts/cuda-tests.sh
+source scripts/side-by-side.sh
 
-status=0
+export HARDBIT_TEST_DEVICE=cuda
+halves build/emulate/Release/hardbit_tests --gtest_brief=1 --gtest_filter="-$cpu_only:$in_place"
+in_place() { build/emulate/Release/hardbit_tests --gtest_brief=1 --gtest_filter="$in_place"; }
 # A GPU's memory is touched by what is queued alone.
-HARDBIT_EMULATION_GUARD=1 HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 \
-  --gtest_filter="-$cpu_only:$in_place" || status=1
-HARDBIT_TEST_DEVICE=cuda build/emulate/Release/hardbit_tests --gtest_brief=1 --gtest_filter="$in_place" || status=1
-
-HARDBIT_EMULATION_GUARD=1 HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
-  HARDBIT_PACKED_ADDON=$PWD/build/emulate/Release/hardbit_packed.node \
-  node node_modules/mocha/bin/mocha.js --timeout 120000 'test/cuda/*.test.ts' || status=1
-exit $status
+guarded_1() { HARDBIT_EMULATION_GUARD=1 half_1; }
+guarded_2() { HARDBIT_EMULATION_GUARD=1 half_2; }
+typescript() {
+  HARDBIT_EMULATION_GUARD=1 HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
+    HARDBIT_PACKED_ADDON=$PWD/build/emulate/Release/hardbit_packed.node \
+    node node_modules/mocha/bin/mocha.js --timeout 240000 'test/cuda/*.test.ts'
+}
+side_by_side guarded_1 guarded_2 in_place typescript

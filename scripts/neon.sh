@@ -38,5 +38,7 @@ cmake -S . -B "$folder" -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch
   fail 'The tests do not build for AArch64; the reason stands above.' ERR_HARDBIT_NOT_BUILT
 }
 
-HARDBIT_NUM_THREADS=2 "$emulator" -L /usr/aarch64-linux-gnu "$folder/hardbit_tests" --gtest_brief=1 \
-  "--gtest_filter=$filter" "$@"
+source scripts/side-by-side.sh
+export HARDBIT_NUM_THREADS=2
+halves "$emulator" -L /usr/aarch64-linux-gnu "$folder/hardbit_tests" --gtest_brief=1 "--gtest_filter=$filter" "$@"
+side_by_side half_1 half_2

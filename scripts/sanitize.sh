@@ -9,15 +9,18 @@ export UBSAN_OPTIONS=print_stacktrace=1
 # Allocations too large for the machine must come back as null, as they do without the sanitizer.
 export ASAN_OPTIONS=allocator_may_return_null=1
 
-status=0
-build/sanitize/Release/hardbit_tests --gtest_brief=1 || status=1
+source scripts/side-by-side.sh
+halves build/sanitize/Release/hardbit_tests --gtest_brief=1
 
 # Node is not built for the sanitizer and keeps memory until it exits, so leaks are not looked for here: the tests
 # of tensors and scopes count them.
-asan=$("${CXX:-c++}" -print-file-name=libasan.so)
-ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 LD_PRELOAD=$(realpath "$asan") \
-  HARDBIT_ADDON=$PWD/build/sanitize/Release/hardbit.node \
-  HARDBIT_PACKED_ADDON=$PWD/build/sanitize/Release/hardbit_packed.node \
-  node node_modules/mocha/bin/mocha.js --timeout 120000 --fgrep vgg-small --invert \
-  test/native.test.ts 'test/tensor/*.test.ts' 'test/ops/*.test.ts' 'test/nn/*.test.ts' 'test/packed/*.test.ts' test/data/idx.test.ts test/data/npy.test.ts || status=1
-exit $status
+typescript() {
+  local asan
+  asan=$("${CXX:-c++}" -print-file-name=libasan.so)
+  ASAN_OPTIONS=$ASAN_OPTIONS:detect_leaks=0 LD_PRELOAD=$(realpath "$asan") \
+    HARDBIT_ADDON=$PWD/build/sanitize/Release/hardbit.node \
+    HARDBIT_PACKED_ADDON=$PWD/build/sanitize/Release/hardbit_packed.node \
+    node node_modules/mocha/bin/mocha.js --timeout 240000 --fgrep vgg-small --invert \
+    test/native.test.ts 'test/tensor/*.test.ts' 'test/ops/*.test.ts' 'test/nn/*.test.ts' 'test/packed/*.test.ts' test/data/idx.test.ts test/data/npy.test.ts
+}
+side_by_side half_1 half_2 typescript

@@ -78,4 +78,7 @@ cmake -S . -B "$folder/cmake" -DCMAKE_CXX_COMPILER="$clang" -DHARDBIT_SANITIZE_T
 # Death tests fork, which the sanitizer does not follow. Kernels, the driver of binary layers and the reader run on the
 # thread that calls them, and instrumented they take many minutes: the operators and the engine above them are what shares.
 alone='*DeathTest*:*ProductKernel*:*FloatKernel*:Rows/ProductTest*:*FloatProduct*:PackedReader*:*DrawnNetworks*:*Fold*'
-HARDBIT_NUM_THREADS=4 "$folder/cmake/hardbit_tests" --gtest_brief=1 "--gtest_filter=-$alone" "$@"
+source scripts/side-by-side.sh
+export HARDBIT_NUM_THREADS=4
+halves "$folder/cmake/hardbit_tests" --gtest_brief=1 "--gtest_filter=-$alone" "$@"
+side_by_side half_1 half_2
