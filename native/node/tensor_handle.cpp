@@ -18,7 +18,9 @@ std::int64_t charge_of(const Tensor& tensor) {
   if (tensor.device() == Device::cpu) return static_cast<std::int64_t>(bytes);
 #if HARDBIT_CUDA
   constexpr double whole_device = 256e6;
-  return static_cast<std::int64_t>(bytes * whole_device / static_cast<double>(cuda::driver::device().memory));
+  // Asked for once: a device that is lost later says nothing any more.
+  static const auto memory = static_cast<double>(cuda::driver::device().memory);
+  return static_cast<std::int64_t>(bytes * whole_device / memory);
 #else
   return 0;
 #endif
@@ -70,7 +72,7 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   });
   info.This().As<Napi::Object>().TypeTag(&tag);
   tensor_ = std::move(*pending);
-  charged_ = charge_of(tensor_);
+  guarded(info.Env(), [&] { charged_ = charge_of(tensor_); });
   Napi::MemoryManagement::AdjustExternalMemory(info.Env(), charged_);
 }
 
