@@ -2,7 +2,8 @@
 # The CUDA back end by nvcc, and what a machine without a GPU can say of it: it compiles, hot kernels keep their registers, and
 # the addon loads, tells why there is no GPU, and computes on the CPU. It is built for Ampere, whose code Ada runs too, and Hopper (others
 # by HARDBIT_CUDA_ARCHITECTURES, as CMake names them). The sources whose code depends on the generation, since they reach inline assembly,
-# are then compiled for each further one as well (HARDBIT_CUDA_FURTHER="86 120" names others), without the host's half.
+# are then compiled for each further one as well, without the host's half: to the PTX of the first generation that has what they use, and
+# from there by ptxas for each (HARDBIT_CUDA_FURTHER="80:86,89 100:120" names others).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +19,7 @@ if ! node scripts/build.mjs --cuda >"$log" 2>&1; then
   exit 1
 fi
 # How they are compiled, one command a line.
-commands=$(HARDBIT_CUDA_FURTHER=${HARDBIT_CUDA_FURTHER-86 89 90 100 120} node --input-type=module -e "
+commands=$(HARDBIT_CUDA_FURTHER=${HARDBIT_CUDA_FURTHER-80:86,89,90 100:100,120} node --input-type=module -e "
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 const text = new Map();
@@ -34,8 +35,10 @@ for (const { command, file } of JSON.parse(readFileSync('build/cmake/compile_com
   const base = command
     .replace(/^.*?(?=\S*nvcc\b)/, '')
     .replace(/ \\\"?--generate-code=\S+| -M[DTF]( \S+\.(o|d))?| -c(?= )| -o \S+/g, '');
-  for (const sm of process.env.HARDBIT_CUDA_FURTHER.split(' ').filter(Boolean)) {
-    console.log(base + ' -gencode arch=compute_' + sm + ',code=sm_' + sm + ' -cubin -o /dev/null');
+  for (const further of process.env.HARDBIT_CUDA_FURTHER.split(' ').filter(Boolean)) {
+    const [virtual, real] = further.split(':');
+    const codes = real.split(',').map((sm) => 'sm_' + sm);
+    console.log(base + ' -gencode arch=compute_' + virtual + ',\\\"code=[' + codes + ']\\\" -fatbin -o /dev/null');
   }
 }
 ")
