@@ -1,8 +1,10 @@
 #!/usr/bin/env node
 // What hardbit does on a GPU, beside PyTorch on the same one: binary layers, deployed inference, training steps and PGD-20.
-// Sides take turns; times are medians. PyTorch runs in bf16, channels last, with and without torch.compile.
+// Sides take turns; times are medians. PyTorch runs in bf16, channels last, with and without torch.compile. FILE has what is
+// measured so far at any time.
 //
 //   node scripts/gpu-bench.mjs [--out FILE] [--python python3] [--rounds 10] [--batch 1024] [--model vgg-small]
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -33,6 +35,8 @@ if (cuda.devices.length === 0) {
 const timing = { rounds: Number(options.rounds), sampleSeconds: 0.05 };
 const batch = Number(options.batch);
 const report = { gpu: cuda.devices[0], date: new Date().toISOString(), layers: [], work: [] };
+const text = () => `${JSON.stringify(report, null, 2)}\n`;
+const save = () => options.out !== undefined && writeFileSync(options.out, text());
 
 /** The binary 3×3 layers of ResNet-18 for 224² images. */
 const resnet18 = [
@@ -74,7 +78,7 @@ async function measureLayers() {
 
 /** PyTorch's program of a task, as an ordinary user would run it and as a patient one would. */
 async function peers(task) {
-  const start = async (compiled) => {
+  const startPeer = async (compiled) => {
     const name = `PyTorch, bf16, channels last${compiled ? ', torch.compile' : ''}`;
     try {
       return await startProgram({
@@ -92,7 +96,7 @@ async function peers(task) {
       return undefined;
     }
   };
-  return (await Promise.all([start(false), start(true)])).filter((program) => program !== undefined);
+  return (await Promise.all([startPeer(false), startPeer(true)])).filter((program) => program !== undefined);
 }
 
 async function compare(task, all) {
@@ -102,12 +106,13 @@ async function compare(task, all) {
     report.work.push({ task, name: program.name, batch, seconds });
     console.error(`${task}, ${program.name}: ${(1000 * seconds.median).toFixed(2)} ms`);
   });
+  save();
   await Promise.all(all.map((program) => program.stop?.()));
 }
 
 /** hardbit's program of a task, one for each arithmetic of gradients. */
 function ours(task) {
-  const start = (arithmetic) =>
+  const startOurs = (arithmetic) =>
     startProgram({
       name: `hardbit, ${arithmetic} gradients`,
       command: process.execPath,
@@ -118,7 +123,7 @@ function ours(task) {
         ...['--device', 'cuda'],
       ],
     });
-  return Promise.all(['float', 'bf16', 'int8'].map(start));
+  return Promise.all(['float', 'bf16', 'int8'].map(startOurs));
 }
 
 const folder = mkdtempSync(join(tmpdir(), 'hardbit-gpu-bench-'));
@@ -128,7 +133,8 @@ try {
   compile(model, file);
   model.dispose();
   const network = GpuNetwork.load(readFileSync(file));
-  const images = Tensor.from('u8', [batch, ...network.inputShape]).to('cuda');
+  const pixels = randomBytes(network.inputShape.reduce((a, b) => a * b, batch));
+  const images = Tensor.from('u8', [batch, ...network.inputShape], pixels).to('cuda');
   const deployed = {
     name: 'hardbit, deployed',
     run(times) {
@@ -147,13 +153,16 @@ try {
     peers('attack'),
   ]);
   await measureLayers();
+  save();
   await compare('predict', [deployed, ...predict]);
   await compare('train', [...train, ...trainPeers]);
   await compare('attack', [...attack, ...attackPeers]);
+} catch (error) {
+  console.error(`gpu-bench: ${error.message}`);
+  process.exitCode = 1;
 } finally {
   rmSync(folder, { recursive: true });
 }
-
-const text = `${JSON.stringify(report, null, 2)}\n`;
-if (options.out === undefined) process.stdout.write(text);
-else writeFileSync(options.out, text);
+// Programs that are still starting end with their input, when this one does.
+if (process.exitCode === 1) process.exit();
+if (options.out === undefined) process.stdout.write(text());

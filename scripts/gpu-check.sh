@@ -57,7 +57,11 @@ probe() {
 }
 
 build() {
-  [ -z "$prebuilt" ] || return 0
+  if [ -n "$prebuilt" ]; then
+    echo "taken as built: $folder"
+    counts=', "prebuilt": true'
+    return 0
+  fi
   local onednn=OFF
   echo '#include <oneapi/dnnl/dnnl.hpp>' | c++ -E -x c++ - >/dev/null 2>&1 && onednn=ON
   cmake -S . -B "$folder" -DCMAKE_BUILD_TYPE=Release -DHARDBIT_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES="$architecture-real" \

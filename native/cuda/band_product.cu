@@ -5,7 +5,6 @@
 #include "cuda/binary_product.h"
 #include "cuda/bit_warpgroup.h"
 #include "cuda/kernel.h"
-#include "runtime/error.h"
 #include "runtime/words.h"
 
 namespace hardbit::cuda {
@@ -20,6 +19,7 @@ constexpr int warps = threads / 32;
 constexpr int side = 8;
 constexpr int most_steps = 64;
 constexpr int most_classes = 64;
+constexpr std::int64_t most_tiles = std::int64_t{1} << 30;  // of a call
 
 constexpr int round_up(int n, int to) { return (n + to - 1) / to * to; }
 
@@ -607,7 +607,7 @@ __global__ void __launch_bounds__(threads, 1)
   for (int k = 0; k < count; ++k) {
     // Behind it items k to k + 2 have arrived, k + 1 is counted, and k is ready; what k − 1 used is free.
     copies_wait<0>();
-    publish_operands();
+    warpgroup::publish();
     __syncthreads();
     load(k + 3);
     const Item item = item_at(k);
@@ -626,16 +626,16 @@ __global__ void __launch_bounds__(threads, 1)
       const BitOperand a = bit_operand(buffer + (Source::is_signs ? place.x : t * warpgroup_rows) * 16,
                                        Source::is_signs ? b.pitch : side, 0);
       BitOperand channels = all_channels;
-      warpgroup_begin();
+      warpgroup::start();
 #pragma unroll 1
       for (int s = 0; s < b.steps; ++s) {
         multiply_bits<columns>(sums, a.moved(b.offset[s]), channels, s);
         channels = channels.moved(bit_offset(2 * columns, 0));
       }
-      warpgroup_commit();
+      warpgroup::commit();
       // While the tensor cores work.
       if (!prepared) prepare();
-      warpgroup_wait();
+      warpgroup::finish<0>();
 
       Tile tile{item.image + (place.y >> 24),
                 item.row + (place.y >> 12 & 0xFFF) + 2 * warp,
@@ -892,8 +892,10 @@ std::unique_ptr<BandProduct> BandProduct::of(const BinaryLayer& layer, const Bin
 
 bool BandProduct::pays(std::int64_t images) const {
   const Plan& plan = *plan_;
-  return images * plan.image_tiles * plan.band.slices >=
-         std::int64_t{warpgroups} * driver::device().multiprocessors;
+  // Items are counted in an int.
+  return images <= most_tiles / plan.image_tiles &&
+         images * plan.image_tiles * plan.band.slices >=
+             std::int64_t{warpgroups} * driver::device().multiprocessors;
 }
 
 namespace {
@@ -917,9 +919,6 @@ bool BandProduct::pools(const ops::Pooling& pooling) const {
 template <class Target>
 void BandProduct::run(std::int64_t images, const void* x, const Target& target) const {
   const Plan& plan = *plan_;
-  // Images are counted in an int.
-  const std::int64_t most = (std::int64_t{1} << 30) / std::max<std::int64_t>(1, plan.image_tiles);
-  if (images > most) throw Error("ERR_HARDBIT_SHAPE", "A batch of so many images is too large; split it.");
   const Band b = *plan.cut(images);
   const Room room = plan.room(b);
   const int per_slice = std::min(b.items, std::max(1, driver::device().multiprocessors / b.slices));

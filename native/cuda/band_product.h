@@ -30,7 +30,7 @@ class BandProduct {
   static std::unique_ptr<BandProduct> of(const BinaryLayer& layer, const BinaryLayout& layout,
                                          const std::uint64_t* w, const std::int32_t* corrections);
 
-  /// Whether so many images give enough blocks for this to be the faster way.
+  /// Whether so many images can be taken at once, and give enough blocks for this to be the faster way.
   bool pays(std::int64_t images) const;
   /// Whether thresholds and what follows them are done in the same pass: no pooling, or one of 2 × 2 pixels
   /// side by side.

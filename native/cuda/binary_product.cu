@@ -768,8 +768,9 @@ void run_operand(const Product& p, const Target& target, int group_channels, Pro
     case ProductTile::p64c64:
       return run_tile<operand, Tile64x64>(p, target, group_channels);
     case ProductTile::p32c32:
-    case ProductTile::band:
       return run_tile<operand, Tile32x32>(p, target, group_channels);
+    case ProductTile::band:
+      break;  // taken before
   }
 }
 
@@ -1013,7 +1014,13 @@ namespace {
 const BandProduct* bands_of(const BinaryWeights& weights, std::int64_t images,
                             std::optional<ProductTile> tile) {
   const BandProduct* const bands = weights.bands();
-  if (bands == nullptr || images == 0) return nullptr;
+  if (images == 0) return nullptr;
+  if (bands == nullptr) {
+    if (tile == ProductTile::band) {
+      throw Error("ERR_HARDBIT_UNSUPPORTED", "This layer does not fit bands of images; choose a tile.");
+    }
+    return nullptr;
+  }
   return (tile ? *tile == ProductTile::band : bands->pays(images)) ? bands : nullptr;
 }
 

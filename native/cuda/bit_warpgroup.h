@@ -1,12 +1,11 @@
 #pragma once
 // Products of bits by a warpgroup, four warps whose first is a multiple of four, from shared memory: on
 // Hopper (sm_90a) by wgmma, elsewhere by the mma.sync of each warp, on the same operands and with the same
-// sums in the same registers.
+// sums in the same registers. start(), commit(), finish() and publish() of wgmma.h hold for them too.
 
 #include <cstdint>
 
-#include "cuda/kernel.h"
-#include "cuda/mma.h"
+#include "cuda/wgmma.h"
 
 namespace hardbit::cuda {
 
@@ -27,11 +26,6 @@ struct BitOperand {
 };
 /// What moved() takes: so many pieces on, with another distance of the pieces.
 constexpr std::uint32_t bit_offset(std::uint32_t units, std::uint32_t pieces) { return units | pieces << 16; }
-
-/// Sums of 64 rows × `columns`: sums[4·i + e] of a lane, with g = lane / 4 and t = lane % 4, is that of row
-/// 16·warp + g + 8·(e / 2) and column 8·i + 2·t + e % 2.
-template <int columns>
-using WarpgroupSums = int[columns / 2];
 
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
 
@@ -72,17 +66,9 @@ __device__ inline void wgmma_bits(int (&d)[64], std::uint64_t a, std::uint64_t b
 #undef HARDBIT_SUMS16
 #undef HARDBIT_SUMS4
 
-/// Before the first of a series of products, and wherever the sums were touched since the last.
-__device__ inline void warpgroup_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
-/// The products since the last call are on their way.
-__device__ inline void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-/// They have ended: the sums may be read.
-__device__ inline void warpgroup_wait() { asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory"); }
-/// What this thread wrote to shared memory is seen by products behind the next barrier.
-__device__ inline void publish_operands() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-
 /// sums += popcount(a & b) over 256 bits of k, or =, whatever they were, where `accumulate` is 0; in the
-/// background.
+/// background. sums[4·i + e] of a lane, with g = lane / 4 and t = lane % 4, is that of row 16·warp + g +
+/// 8·(e / 2) and column 8·i + 2·t + e % 2.
 template <int columns>
 __device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b,
                                      int accumulate) {
@@ -97,11 +83,6 @@ __device__ inline BitOperand bit_operand(const unsigned char* start, std::uint32
   return {bit_offset(static_cast<std::uint32_t>(start - dynamic_shared<unsigned char>()) / 16, pieces),
           eights};
 }
-
-__device__ inline void warpgroup_begin() {}
-__device__ inline void warpgroup_commit() {}
-__device__ inline void warpgroup_wait() {}
-__device__ inline void publish_operands() {}
 
 template <int columns>
 __device__ inline void multiply_bits(int (&sums)[columns / 2], const BitOperand& a, const BitOperand& b,

@@ -1,6 +1,5 @@
 #include "cuda/column_sums.h"
 #include "cuda/dense.h"
-#include "cuda/pack_bits.h"
 
 namespace hardbit::cuda {
 namespace {

@@ -1,6 +1,7 @@
+import { setImmediate } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type DType, native } from '../../lib/native.js';
-import { memoryInfo, synchronize } from '../../lib/tensor/runtime.js';
+import { memoryInfo, runtimeInfo, synchronize } from '../../lib/tensor/runtime.js';
 import { scope } from '../../lib/tensor/scope.js';
 import { Tensor, type TensorData } from '../../lib/tensor/tensor.js';
 import { failure } from '../support/failure.js';
@@ -48,6 +49,18 @@ describeOnGpu('tensors on a GPU', () => {
       x.dispose();
       expect([...same.read()]).to.deep.equal([3, 4]);
     }
+  });
+
+  it('bring the garbage collector before the forgotten ones fill the device', async () => {
+    const memory = runtimeInfo().cuda.devices[0]?.memoryBytes ?? 0;
+    const bytes = Math.floor(memory / 64);
+    const before = memoryInfo().cudaLiveBytes;
+    for (let i = 0; i < 96; i++) {
+      Tensor.from('u8', [bytes], undefined, 'cuda');
+      await setImmediate();
+    }
+    expect(memoryInfo().cudaLiveBytes - before).to.be.below(0.9 * memory);
+    native().emptyCache();
   });
 
   it('are counted, and freed', () => {

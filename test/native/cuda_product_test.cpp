@@ -332,6 +332,28 @@ TEST_F(CudaBinaryLayer, GoesThroughBandsOfImages) {
   }
 }
 
+TEST_F(CudaBinaryLayer, RefusesBandsWhereTheyDoNotFit) {
+  const Drawn drawn({2, 5, 5, 64, 9, {3, 3}, {.stride = {2, 2}}}, 0, PaddingValue::zero, 1);
+  const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(),
+                              ProductOperand::bits);
+  ASSERT_EQ(weights.bands(), nullptr);
+  const Tensor x = drawn.x.to(Device::cuda);
+  const Tensor y = Tensor::empty(DType::i16, {2, 2, 2, 9}, Device::cuda);
+  test::expect_error("ERR_HARDBIT_UNSUPPORTED", [&] {
+    cuda::binary_sums(weights, 2, x.raw(), y.data<std::int16_t>(), ProductTile::band);
+  });
+}
+
+TEST_F(CudaBinaryLayer, TakesNoMoreImagesAtOnceThanItCounts) {
+  const Drawn drawn({1, 8, 8, 64, 64, {1, 1}, {}}, 0, PaddingValue::zero, 1);
+  const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(),
+                              ProductOperand::bits);
+  ASSERT_NE(weights.bands(), nullptr);
+  EXPECT_TRUE(weights.bands()->pays(std::int64_t{1} << 30));
+  EXPECT_FALSE(weights.bands()->pays((std::int64_t{1} << 30) + 1));
+  EXPECT_FALSE(weights.bands()->pays(1));
+}
+
 TEST_F(CudaBinaryLayer, ReportsCodesThatDoNotFitInBands) {
   Drawn drawn({2, 4, 4, 3, 5, {2, 2}, {}}, 2, PaddingValue::zero, 1);
   drawn.x.data<std::uint8_t>()[drawn.x.count() - 1] = 4;
