@@ -62,10 +62,20 @@ function peersOf(core: NativeAddon, layer: MeasuredLayer, batch: number) {
   return { peers, absent };
 }
 
+/** What `make` makes on one thread: jobs run on the threads that there are when they are made. */
+function onOneThread(core: NativeAddon, threads: number, make: () => BenchJob): BenchJob {
+  core.setThreads(1);
+  try {
+    return make();
+  } finally {
+    core.setThreads(threads);
+  }
+}
+
 /**
  * Whole binary layers as the deployed network runs them, bits to bits: padding, thresholds, pooling and packing included.
  * Beside them the register-only limit of popcounts, and oneDNN's convolution alone, in fp32 and in int8, in the layouts
- * it likes best.
+ * it likes best; and, on several threads, the same layer on one.
  *
  * @throws ERR_HARDBIT_ARGUMENT for threads or sizes out of range; ERR_HARDBIT_ABORTED
  */
@@ -77,10 +87,12 @@ export async function benchLayers(options: LayersOptions): Promise<BenchReport> 
     const rows: BenchRow[] = [];
     for (const batch of batches) {
       for (const layer of layers) {
-        const ours = core.benchBinaryLayer(layerSizes(layer, batch), layer.bits, layer.pool);
+        const make = () => core.benchBinaryLayer(layerSizes(layer, batch), layer.bits, layer.pool);
+        const ours = make();
         const kernel = kernels.find(({ name }) => name === ours.kernel);
         const limit = limits.find(({ name, isa }) => name === 'popcount' && isa === kernel?.isa);
         const { peers, absent } = peersOf(core, layer, batch);
+        if (threads > 1) peers.push({ name: '1 thread', job: onOneThread(core, threads, make) });
         const measured = [
           ours,
           ...peers.map(({ job }) => job),

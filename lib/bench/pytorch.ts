@@ -24,10 +24,9 @@ export interface StepWork {
   readonly bits: number;
   /** Of our gradients of products of quantized operands; PyTorch's are float. */
   readonly gradientArithmetic: string;
+  /** Of PGD. */
+  readonly attackSteps: number;
 }
-
-/** PGD, as in pytorch_steps.py. */
-export const attackWork = { epsilon: 0.2, steps: 20 } as const;
 
 function hasTorch(python: string): boolean {
   const { status } = spawnSync(python, ['-c', 'import torch'], { stdio: 'ignore', timeout: 60_000 });
@@ -82,7 +81,7 @@ export function pytorchConfigurations(
             join(packageRoot, 'scripts', 'peers', 'pytorch_steps.py'),
             ...['--model', work.model, '--recipe', work.recipe, '--task', work.task],
             ...['--batch', String(work.batch), '--bits', String(work.bits), '--threads', String(count)],
-            ...['--layout', layout, '--attack-steps', String(attackWork.steps)],
+            ...['--layout', layout, '--attack-steps', String(work.attackSteps)],
           ],
           env: folder === null ? {} : { LD_LIBRARY_PATH: folder },
         });

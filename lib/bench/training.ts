@@ -4,7 +4,7 @@ import { requireGradientArithmetic } from '../training/options.js';
 import { interleave, type Timing } from './interleave.js';
 import { describeMachine, onThreads } from './machine.js';
 import { type Configuration, ownProgram, type Program, startProgram } from './programs.js';
-import { attackWork, pytorchConfigurations, type StepWork } from './pytorch.js';
+import { pytorchConfigurations, type StepWork } from './pytorch.js';
 import type { AbsentPeer, BenchReport, BenchRow } from './results.js';
 import { byTime, peerOf, summarize } from './statistics.js';
 
@@ -17,12 +17,17 @@ export interface TrainingOptions extends Timing {
   /** Bits a pixel. */
   readonly bits: number;
   readonly threads: number;
+  /** Of PGD, whose time they are proportional to. */
+  readonly attackSteps: number;
   /** Of our gradients of products of quantized operands: float, bf16 or int8; a row each. */
   readonly gradientArithmetics: readonly string[];
   /** A Python that imports torch; default: /usr/bin/python3 or python3, where one does. */
   readonly python?: string | undefined;
   readonly onRow?: (row: BenchRow) => void;
 }
+
+/** As in pytorch_steps.py. */
+const ATTACK_EPSILON = 0.2;
 
 function ownConfiguration(work: StepWork, threads: number): Configuration {
   return ownProgram(
@@ -31,7 +36,7 @@ function ownConfiguration(work: StepWork, threads: number): Configuration {
       ...['--model', work.model, '--recipe', work.recipe, '--task', work.task],
       ...['--batch', String(work.batch), '--bits', String(work.bits)],
       ...['--gradient-arithmetic', work.gradientArithmetic],
-      ...['--epsilon', String(attackWork.epsilon), '--attack-steps', String(attackWork.steps)],
+      ...['--epsilon', String(ATTACK_EPSILON), '--attack-steps', String(work.attackSteps)],
     ],
     threads,
   );
@@ -52,32 +57,50 @@ async function startAll(configurations: readonly Configuration[], absent: Absent
   }
 }
 
-async function measure(work: StepWork, options: TrainingOptions, versions: Record<string, string>) {
-  const { configurations, absent: reasons } = pytorchConfigurations(work, options.threads, options.python);
+/** A row for each arithmetic of our gradients; all of them, and the peers, take turns. */
+async function measure(
+  works: readonly StepWork[],
+  options: TrainingOptions,
+  versions: Record<string, string>,
+): Promise<readonly BenchRow[]> {
+  const [work] = works;
+  if (work === undefined) return [];
+  const { threads, python } = options;
+  const { configurations, absent: reasons } = pytorchConfigurations(work, threads, python);
   const absent = [...reasons];
   const programs: Program[] = [];
   try {
-    await startAll([ownConfiguration(work, options.threads), ...configurations], absent, programs);
-    const [samples = [], ...others] = await interleave(programs, options);
-    const seconds = summarize(samples);
-    const peers = programs.slice(1).map((program, i) => {
+    const own = works.map((ours) => ownConfiguration(ours, threads));
+    await startAll([...own, ...configurations], absent, programs);
+    const samples = await interleave(programs, options);
+    const measured = programs.map((program, i) => ({
+      program,
+      samples: samples[i] as readonly number[],
+      peakMegabytes: program.peakMegabytes(),
+    }));
+    const peers = measured.slice(works.length);
+    for (const { program } of peers) {
       if (typeof program.hello['torch'] === 'string') versions['PyTorch'] = program.hello['torch'];
-      return peerOf(program.name, others[i] as readonly number[], seconds, program.peakMegabytes());
+    }
+    return works.map(({ model, recipe, gradientArithmetic, batch, bits, task, attackSteps }, i) => {
+      const ours = measured[i] as (typeof measured)[number];
+      const seconds = summarize(ours.samples);
+      return {
+        name: `${model}, ${recipe}, ${gradientArithmetic}`,
+        shape: `batch ${batch}, ${bits}-bit pixels${task === 'attack' ? `, PGD-${attackSteps}` : ''}`,
+        threads,
+        seconds,
+        operations: null,
+        rate: null,
+        limit: null,
+        fraction: null,
+        peers: byTime(
+          peers.map((peer) => peerOf(peer.program.name, peer.samples, seconds, peer.peakMegabytes)),
+        ),
+        absent,
+        ...(ours.peakMegabytes === undefined ? {} : { peakMegabytes: ours.peakMegabytes }),
+      };
     });
-    const peakMegabytes = programs[0]?.peakMegabytes();
-    return {
-      name: `${work.model}, ${work.recipe}, ${work.gradientArithmetic}`,
-      shape: `batch ${work.batch}, ${work.bits}-bit pixels${work.task === 'attack' ? `, PGD-${attackWork.steps}` : ''}`,
-      threads: options.threads,
-      seconds,
-      operations: null,
-      rate: null,
-      limit: null,
-      fraction: null,
-      peers: byTime(peers),
-      absent,
-      ...(peakMegabytes === undefined ? {} : { peakMegabytes }),
-    } satisfies BenchRow;
   } finally {
     await Promise.all(programs.map((program) => program.stop()));
   }
@@ -92,7 +115,7 @@ async function measure(work: StepWork, options: TrainingOptions, versions: Recor
  * program fails; ERR_HARDBIT_ABORTED
  */
 export async function benchTraining(options: TrainingOptions): Promise<BenchReport> {
-  const { task, model, recipes, batch, bits, threads, gradientArithmetics } = options;
+  const { task, model, recipes, batch, bits, threads, attackSteps, gradientArithmetics } = options;
   for (const recipe of recipes) describeModel(model, { recipe, inputBits: bits });
   for (const arithmetic of gradientArithmetics) requireGradientArithmetic(arithmetic);
   if (!Number.isInteger(batch) || batch < 2) {
@@ -106,9 +129,9 @@ export async function benchTraining(options: TrainingOptions): Promise<BenchRepo
   const machine = await onThreads(threads, async () => describeMachine(threads));
   const rows: BenchRow[] = [];
   for (const recipe of recipes) {
-    for (const gradientArithmetic of gradientArithmetics) {
-      const work = { task, model, recipe, batch, bits, gradientArithmetic };
-      const row = await measure(work, options, versions);
+    const common = { task, model, recipe, batch, bits, attackSteps };
+    const works = gradientArithmetics.map((gradientArithmetic) => ({ ...common, gradientArithmetic }));
+    for (const row of await measure(works, options, versions)) {
       rows.push(row);
       options.onRow?.(row);
     }
@@ -116,7 +139,7 @@ export async function benchTraining(options: TrainingOptions): Promise<BenchRepo
   return {
     benchmark: task,
     machine: { ...machine, versions: { ...machine.versions, ...versions } },
-    counted: `Seconds of one ${task === 'train' ? 'training step' : `PGD-${attackWork.steps} of a batch`}; operations are not counted.`,
+    counted: `Seconds of one ${task === 'train' ? 'training step' : `PGD-${attackSteps} of a batch`}; operations are not counted.`,
     rows,
   };
 }

@@ -19,6 +19,7 @@ interface TrainingFlags extends Flags {
   readonly batch: number;
   readonly bits: number;
   readonly gradientArithmetic: string;
+  readonly steps?: number;
   readonly python?: string;
 }
 
@@ -38,6 +39,9 @@ interface Context {
   readonly signal: AbortSignal;
   readonly onRow: (row: BenchRow) => void;
 }
+
+/** Of PGD, unless --steps says otherwise. */
+const ATTACK_STEPS = 20;
 
 /** Beyond it, other work takes a good part of a processor. */
 const BUSY = 0.5;
@@ -160,8 +164,8 @@ function addTiming(command: Command, sample: number, rounds: number): Command {
   );
 }
 
-function addTraining(bench: Command, task: 'train' | 'attack', what: string, batches: string): void {
-  addTiming(
+function addTraining(bench: Command, task: 'train' | 'attack', what: string, batches: string): Command {
+  return addTiming(
     bench
       .command(task)
       .description(`${what}, beside PyTorch where a python3 imports torch.`)
@@ -183,11 +187,14 @@ function addTraining(bench: Command, task: 'train' | 'attack', what: string, bat
     12,
   ).action(async (flags: TrainingFlags) => {
     const { benchTraining } = await import('../bench/training.js');
-    const { model, batch, bits, python } = flags;
+    const { model, batch, bits, python, steps = ATTACK_STEPS } = flags;
     const recipes = flags.recipe.split(',');
     const gradientArithmetics = flags.gradientArithmetic.split(',');
     await measured(flags, (context) =>
-      benchTraining({ ...context, task, model, recipes, batch, bits, gradientArithmetics, python }),
+      benchTraining({
+        ...context,
+        ...{ task, model, recipes, batch, bits, attackSteps: steps, gradientArithmetics, python },
+      }),
     );
   });
 }
@@ -243,7 +250,12 @@ export function addBench(program: Command): void {
   });
 
   addTraining(bench, 'train', 'Training steps', 'step');
-  addTraining(bench, 'attack', 'PGD-20 on batches', 'batch');
+  addTraining(bench, 'attack', 'PGD on batches', 'batch').option(
+    '--steps <n>',
+    'steps of PGD',
+    wholeNumber('--steps', 1),
+    ATTACK_STEPS,
+  );
 
   addTiming(
     bench

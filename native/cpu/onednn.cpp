@@ -4,9 +4,12 @@
 
 #include <compare>
 #include <cstddef>
+#include <cstdlib>
+#include <cstring>
 #include <dnnl.hpp>
 #include <initializer_list>
 #include <map>
+#include <string>
 #include <string_view>
 #include <tuple>
 #include <unordered_map>
@@ -353,6 +356,13 @@ void multiply(ProductProblem problem, const float* a, const float* b, const floa
       });
 }
 
+bool emulates_bf16(const char* setting) {
+  if (setting == nullptr || *setting == '\0') return false;
+  if (std::strcmp(setting, "emulate") == 0) return true;
+  throw Error("ERR_HARDBIT_UNKNOWN_NAME",
+              "HARDBIT_BF16 is '" + std::string(setting) + "'; expected 'emulate' or nothing.");
+}
+
 }  // namespace
 
 std::string onednn_version() {
@@ -361,8 +371,10 @@ std::string onednn_version() {
 }
 
 bool has_bf16() {
-  // Sets of instructions are sets of bits. oneDNN computes in bf16 without these too, by way of f32.
-  constexpr auto needed = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  // Sets of instructions are sets of bits. With AVX-512 alone oneDNN computes in bf16 by way of f32.
+  static const auto needed =
+      static_cast<unsigned>(emulates_bf16(std::getenv("HARDBIT_BF16")) ? dnnl::cpu_isa::avx512_core
+                                                                       : dnnl::cpu_isa::avx512_core_bf16);
   return (static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & needed) == needed;
 }
 

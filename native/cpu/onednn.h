@@ -16,8 +16,10 @@ std::string onednn_version();
 void matmul(bool transpose_a, bool transpose_b, std::int64_t m, std::int64_t n, std::int64_t k,
             const float* a, const float* b, const float* bias, float* c);
 
-/// This CPU multiplies bf16, and oneDNN makes use of it. Where it does not, none of the functions of that
-/// name may be called.
+/// This CPU multiplies bf16, and oneDNN makes use of it, or it has AVX-512 and HARDBIT_BF16=emulate asks for
+/// the same roundings without the speed. Where neither is so, none of the functions of that name may be
+/// called.
+/// @throws ERR_HARDBIT_UNKNOWN_NAME for another value of HARDBIT_BF16
 bool has_bf16();
 
 /// matmul() without bias; both operands are rounded to bf16 (nearest, ties to even), sums are f32.

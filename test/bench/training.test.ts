@@ -62,6 +62,7 @@ describe("PyTorch's configurations", () => {
     batch: 8,
     bits: 2,
     gradientArithmetic: 'float',
+    attackSteps: 20,
   } as const;
 
   it('are every layout and thread count', () => {
@@ -103,6 +104,7 @@ describe('measurements of training and attacks', function () {
     batch: 4,
     bits: 2,
     gradientArithmetics: ['float'],
+    attackSteps: 20,
   };
 
   for (const task of ['train', 'attack'] as const) {
@@ -130,6 +132,7 @@ describe('measurements of training and attacks', function () {
       model: 'mnist-fcn',
       recipes: ['xnor-chain'],
       gradientArithmetics: ['float', 'int8'],
+      attackSteps: 20,
     });
     expect(rows.map(({ name }) => name)).to.deep.equal([
       'mnist-fcn, xnor-chain, float',
