@@ -75,7 +75,7 @@ export interface NativeInfo {
   readonly compiler: string;
   readonly buildType: string;
   readonly oneDnn: string;
-  /** The instruction set in use: 'generic' | 'neon' | 'avx2' | 'avx512bw' | 'avx512'. */
+  /** The instruction set in use: 'generic' | 'neon' | 'avx2' | 'avx512bw' | 'avx512vnni' | 'avx512'. */
   readonly isa: string;
   readonly isasAvailable: readonly string[];
   readonly cpu: string;

@@ -15,7 +15,8 @@
 namespace hardbit {
 namespace {
 
-constexpr std::array all_isas = {Isa::generic, Isa::neon, Isa::avx2, Isa::avx512bw, Isa::avx512};
+constexpr std::array all_isas = {Isa::generic,  Isa::neon,       Isa::avx2,
+                                 Isa::avx512bw, Isa::avx512vnni, Isa::avx512};
 
 std::vector<Isa> detect() {
   std::vector<Isa> isas = {Isa::generic};
@@ -32,9 +33,9 @@ std::vector<Isa> detect() {
     return isas;
   }
   isas.push_back(Isa::avx512bw);
-  if (__builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni")) {
-    isas.push_back(Isa::avx512);
-  }
+  if (!__builtin_cpu_supports("avx512vnni")) return isas;
+  isas.push_back(Isa::avx512vnni);
+  if (__builtin_cpu_supports("avx512vpopcntdq")) isas.push_back(Isa::avx512);
 #elif defined(__aarch64__)
   isas.push_back(Isa::neon);  // part of the base architecture
 #endif
@@ -59,6 +60,8 @@ const char* name(Isa isa) {
       return "avx2";
     case Isa::avx512bw:
       return "avx512bw";
+    case Isa::avx512vnni:
+      return "avx512vnni";
     case Isa::avx512:
       return "avx512";
   }

@@ -7,8 +7,9 @@ namespace hardbit {
 /// Instruction sets with kernels of their own, weakest first within an architecture.
 ///  - avx2: AVX2, FMA, BMI2 and POPCNT;
 ///  - avx512bw: AVX-512 F, BW, DQ and VL on top (Skylake-X on);
-///  - avx512: VPOPCNTDQ and VNNI on top (Ice Lake and Zen 4 on).
-enum class Isa { generic, neon, avx2, avx512bw, avx512 };
+///  - avx512vnni: VNNI on top (Cascade Lake and Cooper Lake);
+///  - avx512: VPOPCNTDQ on top (Ice Lake and Zen 4 on).
+enum class Isa { generic, neon, avx2, avx512bw, avx512vnni, avx512 };
 const char* name(Isa isa);
 
 /// What this CPU and operating system can run; always includes generic.

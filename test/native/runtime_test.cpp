@@ -69,9 +69,9 @@ TEST(CpuFeatures, TheBestAvailableIsTheDefault) {
 TEST(CpuFeatures, WrongSettingsAreCodedErrors) {
   expect_error(
       "ERR_HARDBIT_UNKNOWN_NAME", [] { isa_from_setting("avx1024"); },
-      "generic, neon, avx2, avx512bw, avx512");
+      "generic, neon, avx2, avx512bw, avx512vnni, avx512");
   const auto isas = available_isas();
-  for (const Isa isa : {Isa::neon, Isa::avx2, Isa::avx512bw, Isa::avx512}) {
+  for (const Isa isa : {Isa::neon, Isa::avx2, Isa::avx512bw, Isa::avx512vnni, Isa::avx512}) {
     if (std::find(isas.begin(), isas.end(), isa) == isas.end()) {
       expect_error(
           "ERR_HARDBIT_ISA", [&] { isa_from_setting(name(isa)); }, name(isa));

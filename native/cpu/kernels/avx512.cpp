@@ -141,7 +141,7 @@ std::uint8_t pack_planes(const std::uint8_t* codes, std::int64_t rows, std::int6
 }  // namespace
 
 constinit const BitKernels bit_kernels_avx512 = {
-    Isa::avx512,          pack_signs, unpack_signs,   sign_forward, mask_backward,
+    Isa::avx512bw,        pack_signs, unpack_signs,   sign_forward, mask_backward,
     approx_sign_backward, discretize, codes_to_float, pack_planes,
 };
 

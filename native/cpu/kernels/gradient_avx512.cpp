@@ -8,6 +8,53 @@ namespace hardbit::cpu {
 namespace {
 
 struct WideSource {
+  static void load(const std::uint8_t* from, std::int64_t width, std::uint64_t (&bytes)[lanes]) {
+    const __mmask64 first = width < 64 ? (__mmask64{1} << width) - 1 : ~__mmask64{0};
+    _mm512_store_si512(bytes, _mm512_maskz_loadu_epi8(first, from));
+  }
+
+  static void transpose(Columns& v, std::uint8_t flip) {
+    __m512i rows[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) rows[i] = _mm512_load_si512(v.of[i]);
+    turn(rows);
+    const __m512i flips = _mm512_set1_epi8(static_cast<char>(flip));
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) _mm512_store_si512(v.of[i], _mm512_xor_si512(rows[i], flips));
+  }
+
+  static void unpack(const std::uint64_t (&bits)[8], std::uint8_t zero, std::uint8_t one, Columns& v) {
+    const __m512i zeros = _mm512_set1_epi8(static_cast<char>(zero));
+    const __m512i ones = _mm512_set1_epi8(static_cast<char>(one));
+    __m512i rows[8];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) rows[i] = _mm512_mask_blend_epi8(bits[i], zeros, ones);
+    turn(rows);
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) _mm512_store_si512(v.of[i], rows[i]);
+  }
+
+  /// Byte j of each 64 bits of rows[i] becomes byte i of those of rows[j].
+  static void turn(__m512i (&rows)[8]) {
+    swap<4>(rows, 0x00000000FFFFFFFF);
+    swap<2>(rows, 0x0000FFFF0000FFFF);
+    swap<1>(rows, 0x00FF00FF00FF00FF);
+  }
+
+  template <int distance>
+  static void swap(__m512i (&rows)[8], std::int64_t low) {
+    const __m512i mask = _mm512_set1_epi64(low);
+    constexpr int choose = 0xCA;  // the second where the first is 1, else the third
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) {
+      if ((i & distance) != 0) continue;
+      const __m512i a = rows[i];
+      const __m512i b = rows[i + distance];
+      rows[i] = _mm512_ternarylogic_epi64(mask, a, _mm512_slli_epi64(b, 8 * distance), choose);
+      rows[i + distance] = _mm512_ternarylogic_epi64(mask, _mm512_srli_epi64(a, 8 * distance), b, choose);
+    }
+  }
+
   static void transpose(float (&tile)[side][side]) {
     __m512 v[side];
     __m512 t[side];

@@ -14,8 +14,65 @@ constexpr int group = 128;  // elements that take their draws from 16 blocks of 
 
 constexpr int side = 16;  // of a tile of floats
 
+constexpr int lanes = 8;  // of 64 bits, side by side
+
+/// Columns of eight bytes: column c is of[c % 8][c / 8].
+struct Columns {
+  alignas(64) std::uint64_t of[8][lanes];
+};
+
 /// What an instruction set may do better than a compiler.
 struct PlainSource {
+  /// The first `width` of 64 bytes, and zeros.
+  static void load(const std::uint8_t* from, std::int64_t width, std::uint64_t (&bytes)[lanes]) {
+    if (width < 64) std::memset(bytes, 0, sizeof bytes);
+    std::memcpy(bytes, from, static_cast<std::size_t>(width < 64 ? width : 64));
+  }
+
+  /// Eight rows of 64 bytes become columns, each byte ^ flip.
+  static void transpose(Columns& v, std::uint8_t flip) {
+    const auto swap = [&v](int distance, int shift, std::uint64_t mask) {
+      for (int i = 0; i < 8; ++i) {
+        if ((i & distance) != 0) continue;
+        for (int l = 0; l < lanes; ++l) {
+          const std::uint64_t t = ((v.of[i][l] >> shift) ^ v.of[i + distance][l]) & mask;
+          v.of[i][l] ^= t << shift;
+          v.of[i + distance][l] ^= t;
+        }
+      }
+    };
+    swap(4, 32, 0x00000000FFFFFFFFU);
+    swap(2, 16, 0x0000FFFF0000FFFFU);
+    swap(1, 8, 0x00FF00FF00FF00FFU);
+    for (auto& row : v.of) {
+      for (std::uint64_t& word : row) word ^= 0x0101010101010101U * flip;
+    }
+  }
+
+  /// Eight rows of 64 bits become columns, each bit the byte `zero` or `one`.
+  static void unpack(std::uint64_t (&rows)[8], std::uint8_t zero, std::uint8_t one, Columns& bytes) {
+    const std::uint64_t zeros = 0x0101010101010101U * zero;
+    const std::uint64_t change = zeros ^ 0x0101010101010101U * one;
+    // Byte t of row r, that is columns 8t … 8t + 7, becomes byte r of rows[t].
+    const auto swap = [&rows](int distance, int shift, std::uint64_t mask) {
+      for (int r = 0; r < 8; ++r) {
+        if ((r & distance) != 0) continue;
+        const std::uint64_t t = ((rows[r] >> shift) ^ rows[r + distance]) & mask;
+        rows[r] ^= t << shift;
+        rows[r + distance] ^= t;
+      }
+    };
+    swap(4, 32, 0x00000000FFFFFFFFU);
+    swap(2, 16, 0x0000FFFF0000FFFFU);
+    swap(1, 8, 0x00FF00FF00FF00FFU);
+    for (int bit = 0; bit < 8; ++bit) {
+      for (int t = 0; t < 8; ++t) {
+        const std::uint64_t ones = (rows[t] >> bit) & 0x0101010101010101U;
+        bytes.of[bit][t] = (((ones << 8) - ones) & change) ^ zeros;  // 1 becomes 255 in each byte
+      }
+    }
+  }
+
   static void transpose(float (&tile)[side][side]) {
     for (int i = 1; i < side; ++i) {
       for (int j = 0; j < i; ++j) {
@@ -133,92 +190,49 @@ void quantize(const Draws& draws, std::uint32_t block, const float* x, const flo
   std::memcpy(out, bytes, size);
 }
 
-constexpr int lanes = 8;  // of 64 bits, side by side
-
-/// Eight times 8 × 8 bytes, v[row][which]: byte j of v[i] becomes byte i of v[j].
-void transpose_bytes(std::uint64_t (&v)[8][lanes]) {
-  const auto swap = [&v](int distance, int shift, std::uint64_t mask) {
-    for (int i = 0; i < 8; ++i) {
-      if ((i & distance) != 0) continue;
-      for (int l = 0; l < lanes; ++l) {
-        const std::uint64_t t = ((v[i][l] >> shift) ^ v[i + distance][l]) & mask;
-        v[i][l] ^= t << shift;
-        v[i + distance][l] ^= t;
-      }
-    }
-  };
-  swap(4, 32, 0x00000000FFFFFFFFU);
-  swap(2, 16, 0x0000FFFF0000FFFFU);
-  swap(1, 8, 0x00FF00FF00FF00FFU);
+/// The first `height` bytes of each of `count` columns.
+void store_columns(const Columns& v, std::int64_t count, int height, std::uint8_t* y, std::int64_t pitch) {
+  if (height == 8) {
+    for (std::int64_t c = 0; c < count; ++c, y += pitch) std::memcpy(y, &v.of[c % 8][c / 8], 8);
+  } else {
+    for (std::int64_t c = 0; c < count; ++c, y += pitch)
+      std::memcpy(y, &v.of[c % 8][c / 8], static_cast<std::size_t>(height));
+  }
 }
 
+template <class Source>
 void transpose(const std::uint8_t* x, std::int64_t stride, std::int64_t n, std::int64_t columns,
                std::uint8_t flip, std::uint8_t* y, std::int64_t pitch) {
-  const std::uint64_t flips = 0x0101010101010101U * flip;
+  constexpr std::int64_t few = 4;  // columns that are sooner copied by themselves
+  if (columns < few) {
+    for (std::int64_t c = 0; c < columns; ++c) {
+      for (std::int64_t i = 0; i < n; ++i) y[c * pitch + i] = x[i * stride + c] ^ flip;
+    }
+    return;
+  }
   for (std::int64_t c = 0; c < columns; c += 64) {
-    const auto width = static_cast<std::size_t>(columns - c < 64 ? columns - c : 64);
+    const std::int64_t width = columns - c < 64 ? columns - c : 64;
     for (std::int64_t i = 0; i < n; i += 8) {
       const auto height = static_cast<int>(n - i < 8 ? n - i : 8);
-      alignas(64) std::uint64_t v[8][lanes];
-      if (width == 64 && height == 8) {
-        for (int r = 0; r < 8; ++r) std::memcpy(v[r], x + (i + r) * stride + c, 64);
-      } else {
-        std::memset(v, 0, sizeof v);
-        for (int r = 0; r < height; ++r) std::memcpy(v[r], x + (i + r) * stride + c, width);
-      }
-      transpose_bytes(v);
-      for (auto& row : v) {
-        for (std::uint64_t& word : row) word ^= flips;
-      }
-      std::uint8_t* to = y + c * pitch + i;
-      if (width == 64 && height == 8) {
-        for (int l = 0; l < lanes; ++l) {
-          for (int r = 0; r < 8; ++r, to += pitch) std::memcpy(to, &v[r][l], 8);
-        }
-      } else {
-        for (std::size_t k = 0; k < width; ++k, to += pitch)
-          std::memcpy(to, &v[k % 8][k / 8], static_cast<std::size_t>(height));
-      }
+      Columns v;
+      for (int r = 0; r < height; ++r) Source::load(x + (i + r) * stride + c, width, v.of[r]);
+      for (int r = height; r < 8; ++r) std::memset(v.of[r], 0, sizeof v.of[r]);
+      Source::transpose(v, flip);
+      store_columns(v, width, height, y + c * pitch + i, pitch);
     }
   }
 }
 
+template <class Source>
 void unpack(const std::uint64_t* x, std::int64_t stride, std::int64_t n, std::int64_t channels,
             std::uint8_t zero, std::uint8_t one, std::uint8_t* y, std::int64_t pitch) {
-  const std::uint64_t zeros = 0x0101010101010101U * zero;
-  const std::uint64_t change = zeros ^ 0x0101010101010101U * one;
   for (std::int64_t i = 0; i < n; i += 8) {
     const auto height = static_cast<int>(n - i < 8 ? n - i : 8);
-    // Byte t of pixel r, that is channels 8t … 8t + 7, becomes byte r of v[t].
-    alignas(64) std::uint64_t v[8];
-    for (int r = 0; r < 8; ++r) v[r] = r < height ? x[(i + r) * stride] : 0;
-    const auto swap = [&v](int distance, int shift, std::uint64_t mask) {
-      for (int r = 0; r < 8; ++r) {
-        if ((r & distance) != 0) continue;
-        const std::uint64_t t = ((v[r] >> shift) ^ v[r + distance]) & mask;
-        v[r] ^= t << shift;
-        v[r + distance] ^= t;
-      }
-    };
-    swap(4, 32, 0x00000000FFFFFFFFU);
-    swap(2, 16, 0x0000FFFF0000FFFFU);
-    swap(1, 8, 0x00FF00FF00FF00FFU);
-    alignas(64) std::uint64_t bytes[8][8];  // [bit][t]
-    for (int bit = 0; bit < 8; ++bit) {
-      for (int t = 0; t < 8; ++t) {
-        const std::uint64_t ones = (v[t] >> bit) & 0x0101010101010101U;
-        bytes[bit][t] = (((ones << 8) - ones) & change) ^ zeros;  // 1 becomes 255 in each byte
-      }
-    }
-    std::uint8_t* to = y + i;
-    if (channels == 64 && height == 8) {
-      for (int t = 0; t < 8; ++t) {
-        for (int bit = 0; bit < 8; ++bit, to += pitch) std::memcpy(to, &bytes[bit][t], 8);
-      }
-    } else {
-      for (std::int64_t c = 0; c < channels; ++c, to += pitch)
-        std::memcpy(to, &bytes[c % 8][c / 8], static_cast<std::size_t>(height));
-    }
+    std::uint64_t rows[8];
+    for (int r = 0; r < 8; ++r) rows[r] = r < height ? x[(i + r) * stride] : 0;
+    Columns v;
+    Source::unpack(rows, zero, one, v);
+    store_columns(v, channels, height, y + i, pitch);
   }
 }
 
@@ -275,8 +289,8 @@ constexpr GradientKernels gradient_row(const char* name, Isa isa) {
           .magnitude = magnitude,
           .column_magnitudes = column_magnitudes,
           .quantize = quantize<Source>,
-          .transpose = transpose,
-          .unpack = unpack,
+          .transpose = transpose<Source>,
+          .unpack = unpack<Source>,
           .scale = scale,
           .scale_transposed = scale_transposed<Source>};
 }

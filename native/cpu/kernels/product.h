@@ -129,8 +129,8 @@ struct FloatKernel {
 
 /// A loop over registers alone: what the arithmetic of an instruction set could do at most.
 struct Limit {
-  /// "popcount" (xor, popcount and add, or the table lookups that do the same faster), "int8" (multiply and
-  /// accumulate bytes), "fp32" (fused multiply-add where there is one).
+  /// "popcount" (xor, popcount and add, or the table lookups or full adders that do the same faster), "int8"
+  /// (multiply and accumulate bytes), "fp32" (fused multiply-add where there is one).
   const char* name;
   Isa isa;
   /// Multiply-accumulates of one iteration, bits for "popcount".
@@ -168,6 +168,12 @@ extern const FloatKernel float_avx512bw;
 extern const Limit popcount_limit_avx512bw;
 extern const Limit int8_limit_avx512bw;
 extern const Limit fp32_limit_avx512bw;
+extern const ProductKernel bits_avx512vnni;
+extern const ProductKernel bytes_avx512vnni;
+extern const FloatKernel float_avx512vnni;
+extern const Limit popcount_limit_avx512vnni;
+extern const Limit int8_limit_avx512vnni;
+extern const Limit fp32_limit_avx512vnni;
 extern const ProductKernel bits_avx512;
 extern const ProductKernel bytes_avx512;
 extern const FloatKernel float_avx512;

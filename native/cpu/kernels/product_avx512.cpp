@@ -20,10 +20,6 @@ struct Popcount {
   }
 };
 
-struct Bytes {
-  static __m512i step(__m512i sum, __m512i x, __m512i w) { return _mm512_dpbusd_epi32(sum, x, w); }
-};
-
 }  // namespace
 
 constinit const ProductKernel bits_avx512 =

@@ -171,19 +171,6 @@ template <class V, int rows, int vectors>
   state.has_parts = false;
 }
 
-template <class V, int rows, int vectors, class Out>
-[[gnu::always_inline]] inline void store_sums(const State<V, rows, vectors>& state,
-                                              const SumStore<Out>& store, int columns) {
-  using Integers = typename V::Integers;
-  const auto factor = Integers::broadcast(store.factor);
-  for (int r = 0; r < rows; ++r) {
-    for (int c = 0; c < columns; c += Integers::lanes) {
-      Integers::store(Integers::combine(store.offsets[r] + c, factor, sums_of(state, r, c)), columns - c,
-                      store.out[r] + c);
-    }
-  }
-}
-
 template <class V, int rows, int vectors>
 void product(const ProductTile& t, const tile::Stores& stores) {
   using Integers = typename V::Integers;
@@ -223,18 +210,7 @@ void product(const ProductTile& t, const tile::Stores& stores) {
     if (p == 0) break;
     spill(state, true);
   }
-  if (stores.bits != nullptr) {
-    for (int r = 0; r < rows; ++r) {
-      for (int c = 0; c < t.columns; c += Integers::lanes) {
-        Integers::store(Integers::below(sums_of(state, r, c), stores.bits->thresholds[r] + c), t.columns - c,
-                        stores.bits->out[r] + c / 8);
-      }
-    }
-  } else if (stores.i16 != nullptr) {
-    store_sums(state, *stores.i16, t.columns);
-  } else {
-    store_sums(state, *stores.i32, t.columns);
-  }
+  tile::store_each<Integers>(stores, rows, t.columns, [&](int r, int c) { return sums_of(state, r, c); });
 }
 
 template <class V>

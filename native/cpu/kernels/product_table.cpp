@@ -31,9 +31,11 @@ std::span<const ProductKernel> product_kernels() {
 #if defined(__x86_64__)
     bits_avx2,
     bits_avx512bw,
+    bits_avx512vnni,
     bits_avx512,
     bytes_avx2,
     bytes_avx512bw,
+    bytes_avx512vnni,
     bytes_avx512,
 #endif
 #if defined(__aarch64__)
@@ -50,6 +52,7 @@ std::span<const FloatKernel> float_kernels() {
 #if defined(__x86_64__)
     float_avx2,
     float_avx512bw,
+    float_avx512vnni,
     float_avx512,
 #endif
 #if defined(__aarch64__)
@@ -67,12 +70,15 @@ std::span<const Limit> limits() {
 #if defined(__x86_64__)
     popcount_limit_avx2,
     popcount_limit_avx512bw,
+    popcount_limit_avx512vnni,
     popcount_limit_avx512,
     int8_limit_avx2,
     int8_limit_avx512bw,
+    int8_limit_avx512vnni,
     int8_limit_avx512,
     fp32_limit_avx2,
     fp32_limit_avx512bw,
+    fp32_limit_avx512vnni,
     fp32_limit_avx512,
 #endif
 #if defined(__aarch64__)

@@ -139,6 +139,33 @@ template <class V, class Out, int rows, int vectors>
   }
 }
 
+/// The same of sums that lie in memory: sums(row, channel) loads those from a vector's first channel on.
+template <class V, class Sums>
+[[gnu::always_inline]] inline void store_each(const Stores& stores, int rows, int columns, const Sums& sums) {
+  const auto each = [&](const auto& store) {
+    for (int r = 0; r < rows; ++r) {
+      int c = 0;
+      for (; c + V::lanes <= columns; c += V::lanes) store(r, c, V::lanes);
+      if (c < columns) store(r, c, columns - c);
+    }
+  };
+  const auto combined = [&](const auto& store) {
+    const typename V::Vector factor = V::broadcast(store.factor);
+    each([&](int r, int c, int n) {
+      V::store(V::combine(store.offsets[r] + c, factor, sums(r, c)), n, store.out[r] + c);
+    });
+  };
+  if (stores.bits != nullptr) {
+    each([&](int r, int c, int n) {
+      V::store(V::below(sums(r, c), stores.bits->thresholds[r] + c), n, stores.bits->out[r] + c / 8);
+    });
+  } else if (stores.i16 != nullptr) {
+    combined(*stores.i16);
+  } else {
+    combined(*stores.i32);
+  }
+}
+
 template <class V, class Arithmetic, class Met, int rows, int vectors>
 void product(const ProductTile& t, const Stores& stores) {
   typename V::Vector sums[rows][vectors];

@@ -3,7 +3,7 @@
 
 #include "cpu/kernels/product_tile.h"
 
-// Vectors of 512 bits for product_tile.h: AVX-512 F, BW, DQ and VL, which both files of AVX-512 have. All of
+// Vectors of 512 bits for product_tile.h: AVX-512 F, BW, DQ and VL, which all files of AVX-512 have. All of
 // it is in the unnamed namespace of each.
 
 namespace hardbit::cpu {
@@ -62,6 +62,17 @@ struct Integers {
     } else {
       _mm512_mask_storeu_epi32(out, lanes16(n), value);
     }
+  }
+};
+
+/// Four products of bytes a lane: by VNNI where the file is compiled with it, else by pairs in 16 bits.
+struct Bytes {
+  static __m512i step(__m512i sum, __m512i x, __m512i w) {
+#if defined(__AVX512VNNI__)
+    return _mm512_dpbusd_epi32(sum, x, w);
+#else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(x, w), _mm512_set1_epi16(1)));
+#endif
   }
 };
 
