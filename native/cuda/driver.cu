@@ -37,6 +37,9 @@ void check(cudaError_t status, const char* what) {
   cudaGetLastError();  // an error that is not of the context is forgotten
   const std::string sentence = std::string(what) + " failed on the GPU: " + cudaGetErrorString(status) +
                                " (" + cudaGetErrorName(status) + ")";
+  if (status >= cudaErrorStreamCaptureUnsupported && status <= cudaErrorStreamCaptureWrongThread) {
+    throw Error("ERR_HARDBIT_UNSUPPORTED", sentence + ": it cannot be recorded.");
+  }
   const Unrecorded unrecorded;
   if (cudaStreamSynchronize(compute_queue) != cudaSuccess) {
     {
