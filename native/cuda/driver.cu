@@ -54,7 +54,8 @@ void check(cudaError_t status, const char* what) {
     }
     fail_lost();
   }
-  throw Error("ERR_HARDBIT_CUDA", sentence + ".");
+  throw Error(status == cudaErrorMemoryAllocation ? "ERR_HARDBIT_MEMORY" : "ERR_HARDBIT_CUDA",
+              sentence + ".");
 }
 
 DeviceInfo describe(int index) {
