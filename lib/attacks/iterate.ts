@@ -143,7 +143,7 @@ function* walk(
   /** The first step makes what a network keeps for later ones; the others may be one recorded sequence. */
   let recordable = !earlyStop && start.device === 'cuda' && attackable.recordable === true;
   let recorded: NativeRecording | undefined;
-  /** Of the recording. */
+  /** Of `recorded`. */
   let runs = 0;
 
   try {
