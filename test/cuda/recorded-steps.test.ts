@@ -95,44 +95,44 @@ async function recordings(body: () => unknown): Promise<number> {
 describeOnGpu('training steps that are recorded on a GPU', () => {
   const sizes = [6, 6, 6, 4, 6, 6, 6, 6];
   const factors = [1, 0.9, 0.5, 0.7, 1 / 3, 0, 0.1, 1e-3];
-  const optimizers: readonly (readonly [string, OptimizerSpec])[] = [
-    ['adam', adam({ learningRate: 0.01, weightDecay: 0.1 })],
-    ['sgd', sgd({ momentum: 0, weightDecay: 0.01 })],
-    ['sgd with Nesterov momentum', sgd({ nesterov: true })],
-    ['bop', bop({ gamma: 0.3, threshold: 1e-4 })],
+  const trainings: readonly (readonly [string, OptimizerSpec, GradientArithmetic])[] = [
+    ...(['float', 'bf16', 'int8'] as const).map(
+      (arithmetic) => ['adam', adam({ learningRate: 0.01, weightDecay: 0.1 }), arithmetic] as const,
+    ),
+    ['sgd', sgd({ momentum: 0, weightDecay: 0.01 }), 'float'],
+    ['sgd with Nesterov momentum', sgd({ nesterov: true }), 'bf16'],
+    ['bop', bop({ gamma: 0.3, threshold: 1e-4 }), 'int8'],
   ];
-  for (const [title, optimizer] of optimizers) {
-    for (const arithmetic of ['float', 'bf16', 'int8'] as const) {
-      it(`are those of a loop of one's own, bit by bit (${title}, ${arithmetic})`, () => {
-        using expected = new Model(network, 3, 'cuda');
-        using found = new Model(network, 3, 'cuda');
-        const before = memoryInfo().liveTensors;
-        scope(() => {
-          const own = new Optimizer(optimizer, expected.parameters);
-          const trainer = createTrainer(found, { optimizer, seed: SEED, gradientArithmetic: arithmetic });
-          let lossSum = 0;
-          const recorded: boolean[] = [];
-          for (const [i, batch] of batchesOf(sizes).entries()) {
-            const factor = factors[i] as number;
-            lossSum += lossOf(ownStep(expected, own, batch, arithmetic, factor).losses);
-            trainer.queueStep(batch.images, batch.labels, factor);
-            recorded.push(trainer.recorded);
-            // Evaluation keeps quantized weights, which no later step may take for its own.
-            const logits = [expected, found].map((model) => model.logits(batch.images).read());
-            expect(logits[1]).to.deep.equal(logits[0]);
-          }
-          expect(recorded).to.deep.equal([false, true, true, false, true, true, true, true]);
-          const read = trainer.readSteps();
-          expect(read.rows).to.equal(sizes.reduce((a, b) => a + b));
-          expect(read.lossSum).to.be.closeTo(lossSum, 1e-9 * lossSum);
-          expect(stateOf(found, trainer.optimizer)).to.deep.equal(stateOf(expected, own));
-          own.dispose();
-          trainer.dispose();
-        });
-        for (const model of [expected, found]) model.invalidate();
-        expect(memoryInfo().liveTensors).to.equal(before);
+  for (const [title, optimizer, arithmetic] of trainings) {
+    it(`are those of a loop of one's own, bit by bit (${title}, ${arithmetic})`, () => {
+      using expected = new Model(network, 3, 'cuda');
+      using found = new Model(network, 3, 'cuda');
+      const before = memoryInfo().liveTensors;
+      scope(() => {
+        const own = new Optimizer(optimizer, expected.parameters);
+        const trainer = createTrainer(found, { optimizer, seed: SEED, gradientArithmetic: arithmetic });
+        let lossSum = 0;
+        const recorded: boolean[] = [];
+        for (const [i, batch] of batchesOf(sizes).entries()) {
+          const factor = factors[i] as number;
+          lossSum += lossOf(ownStep(expected, own, batch, arithmetic, factor).losses);
+          trainer.queueStep(batch.images, batch.labels, factor);
+          recorded.push(trainer.recorded);
+          // Evaluation keeps quantized weights, which no later step may take for its own.
+          const logits = [expected, found].map((model) => model.logits(batch.images).read());
+          expect(logits[1]).to.deep.equal(logits[0]);
+        }
+        expect(recorded).to.deep.equal([false, true, true, false, true, true, true, true]);
+        const read = trainer.readSteps();
+        expect(read.rows).to.equal(sizes.reduce((a, b) => a + b));
+        expect(read.lossSum).to.be.closeTo(lossSum, 1e-9 * lossSum);
+        expect(stateOf(found, trainer.optimizer)).to.deep.equal(stateOf(expected, own));
+        own.dispose();
+        trainer.dispose();
       });
-    }
+      for (const model of [expected, found]) model.invalidate();
+      expect(memoryInfo().liveTensors).to.equal(before);
+    });
   }
 
   it('tell of each batch, read one by one or together', () => {
