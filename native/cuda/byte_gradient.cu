@@ -222,7 +222,9 @@ template <bool pooled>
 __global__ void __launch_bounds__(256) round_elements(Quantization to) {
   const std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (block >= to.total) return;
-  const auto [row, in_row] = divide(block, to.blocks);
+  const Division of_row = divide(block, to.blocks);  // no binding: Clang 14 does not let lambdas have it
+  const std::int64_t row = of_row.quotient;
+  const std::int64_t in_row = of_row.remainder;
   const auto lane = static_cast<int>(in_row % 16);
   const std::int64_t first = in_row / 16 * 128 + lane / 8 * 32 + lane % 8 * 2;
   if (first >= to.length) return;
