@@ -99,8 +99,12 @@ export interface MemoryInfo {
 
 /** Operators that were recorded on the GPU, with the memory they work in. */
 export interface NativeRecording {
-  /** Queues all of them once more. */
-  run(): void;
+  /**
+   * Queues all of them once more, to the same bits as if they were called now: what counts the steps made before (draws of dropout
+   * and stochastic rounding, Adam's bias corrections) is `steps` more than recorded, and learning rates are multiplied by
+   * `rateFactor`.
+   */
+  run(steps: number, rateFactor: number): void;
   dispose(): void;
 }
 
@@ -691,8 +695,8 @@ export interface NativeAddon {
     parameters: SgdParameters,
   ): void;
 
-  /** Bop (Helwegen et al. 2019) on weights of ±1: m ← fl((1 − γ)m + γg); w ← −w where w·m > threshold. Returns the flips. */
-  bopStep(weights: NativeTensor, gradient: NativeTensor, m: NativeTensor, parameters: BopParameters): number;
+  /** Bop (Helwegen et al. 2019) on weights of ±1: m ← fl((1 − γ)m + γg); w ← −w where w·m > threshold. */
+  bopStep(weights: NativeTensor, gradient: NativeTensor, m: NativeTensor, parameters: BopParameters): void;
   /** average ← decay·average + (1 − decay)·value, in place. */
   averageStep(average: NativeTensor, value: NativeTensor, decay: number): void;
 

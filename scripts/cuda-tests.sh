@@ -19,4 +19,4 @@ small_shapes+=':Dense.SumRows*:Dense.Repeats*:Dense.Empty*:Conv2d.Repeats*:Pertu
 small_shapes+=':Random.Results*:QuantizeGradient.Takes*:CombinePlanes.*:Attack*.DoesNot*:AttackSignStart.*:AttackStep.Moves*'
 small_shapes+=':AttackStepL2.AZero*:*AttackStart.StaysInside*:ApproxSignBackward.*:SoftmaxCrossEntropy.Results*:Optimizers.Results*'
 small_shapes+=':Elementwise.Results*:Elementwise.IntTo*:Elementwise.U8*:Quantize.Results*:QuantizeWeights.Results*:Rows.ImagesOfBits*'
-small_shapes+=':Rows.Concat*:Rows.ZeroRows*'
+small_shapes+=':Rows.Concat*:Rows.ZeroRows*:CudaRecording.Draws*'

@@ -534,7 +534,7 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
   },
   bopStep() {
     const [weights, m] = [f32([2], 1, -1), f32([2], 0, 0)];
-    expect(core.bopStep(weights, f32([2], 4, 4), m, { gamma: 0.5, threshold: 1 })).to.equal(1);
+    core.bopStep(weights, f32([2], 4, 4), m, { gamma: 0.5, threshold: 1 });
     expect([list(weights), list(m)]).to.deep.equal([
       [-1, -1],
       [2, 2],

@@ -8,8 +8,16 @@ export interface Attackable {
   /** Shape of one image, [H, W, C]. */
   readonly inputShape: readonly number[];
   readonly classes: number;
-  /** On a GPU, every vjp() of equal shapes queues the same work, so that its steps may be recorded once and run again. */
+  /**
+   * On a GPU, every vjp() of equal shapes queues the same work, so that its steps may be recorded once and run again: all the same,
+   * but for draws by the number of gradients taken before, which go on from run to run.
+   */
   readonly recordable?: boolean;
+  /**
+   * Adds to the number of gradients taken, where draws depend on it: 1 for each that a recording took, −1 for a vjp() that was
+   * recorded and not run.
+   */
+  readonly count?: (gradients: number) => void;
   logits(images: Tensor): Tensor;
   /**
    * The vector-Jacobian product: runs the network, asks `cotangent` for dLoss/dLogits at these logits, and returns

@@ -143,6 +143,8 @@ function* walk(
   /** The first step makes what a network keeps for later ones; the others may be one recorded sequence. */
   let recordable = !earlyStop && start.device === 'cuda' && attackable.recordable === true;
   let recorded: NativeRecording | undefined;
+  /** Of `recorded`. */
+  let runs = 0;
 
   try {
     for (let step = 0; step < steps; step++) {
@@ -153,10 +155,12 @@ function* walk(
           const { gradient } = attackable.vjp(x, (output) => crossEntropy(output, wanted).gradient);
           x.assign(move(x, gradient, center, stepSize, epsilon));
         });
+        attackable.count?.(-1);
         recordable = false;
       }
       if (recorded !== undefined) {
-        recorded.run();
+        recorded.run(runs++, 1);
+        attackable.count?.(1);
         yield fractionDone((step + 1) / steps);
         continue;
       }

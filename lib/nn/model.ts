@@ -46,8 +46,9 @@ export const defaultGradientMode: GradientMode = {
 export interface ModelAttackable {
   readonly inputShape: readonly number[];
   readonly classes: number;
-  /** As Attackable has it. */
+  /** As Attackable has them. */
   readonly recordable?: boolean;
+  readonly count?: (gradients: number) => void;
   logits(images: Tensor): Tensor;
   vjp(
     images: Tensor,
@@ -248,8 +249,10 @@ export class Model {
     return {
       inputShape: this.inputShape,
       classes: this.classes,
-      // Stochastic rounding draws anew at each gradient.
-      recordable: gradientMode.arithmetic !== 'int8',
+      recordable: true,
+      count: (gradients) => {
+        taken += gradients;
+      },
       logits: (images) => this.logits(images),
       vjp: (images, cotangent) =>
         scope(() => {

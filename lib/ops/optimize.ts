@@ -29,10 +29,10 @@ export function sgdStep(
 
 /**
  * One step of Bop in place (Helwegen et al. 2019, algorithm 1) on weights of ±1: m ← (1 − γ)m + γg, then w ← −w where
- * w·m > τ; f32 tensors of one shape. Returns the number of flips.
+ * w·m > τ; f32 tensors of one shape.
  */
-export function bopStep(weights: Tensor, gradient: Tensor, m: Tensor, parameters: BopParameters): number {
-  return native().bopStep(weights.handle, gradient.handle, m.handle, parameters);
+export function bopStep(weights: Tensor, gradient: Tensor, m: Tensor, parameters: BopParameters): void {
+  native().bopStep(weights.handle, gradient.handle, m.handle, parameters);
 }
 
 /** average ← decay·average + (1 − decay)·value in place; f32 tensors of one shape. */

@@ -1,5 +1,6 @@
 import { HardbitError } from '../errors.js';
 import { averageStep } from '../ops/optimize.js';
+import { type NativeRecording, record } from '../ops/recording.js';
 import { keep } from '../tensor/scope.js';
 import { Tensor } from '../tensor/tensor.js';
 
@@ -26,6 +27,9 @@ export function requireDecay(decay: number): number {
  */
 export class MovingAverage {
   readonly #averages: ReadonlyMap<string, Tensor>;
+  /** Updates on a GPU, all of which are alike from the second on; null before they are recorded. */
+  #recorded: NativeRecording | null = null;
+  #queued = false;
 
   /** @param tensors looked at anew in each update */
   constructor(
@@ -45,8 +49,19 @@ export class MovingAverage {
 
   /** @param first nothing was averaged before */
   update(first: boolean): void {
+    // The operators say what is wrong with tensors that are gone; a recording would not look.
+    const gone = this.tensors.some(({ value }) => value.disposed);
+    if (this.#queued && !first && !gone && this.tensors[0]?.value.device === 'cuda') {
+      this.#recorded ??= record(() => this.#queue(this.decay)) ?? null;
+    }
+    if (first || gone || this.#recorded === null) this.#queue(first ? 0 : this.decay);
+    else this.#recorded.run(0, 1);
+    this.#queued = true;
+  }
+
+  #queue(decay: number): void {
     for (const { name, value } of this.tensors) {
-      averageStep(this.#averages.get(name) as Tensor, value, first ? 0 : this.decay);
+      averageStep(this.#averages.get(name) as Tensor, value, decay);
     }
   }
 
@@ -56,6 +71,8 @@ export class MovingAverage {
   }
 
   dispose(): void {
+    this.#recorded?.dispose();
+    this.#recorded = null;
     for (const tensor of this.#averages.values()) tensor.dispose();
   }
 }

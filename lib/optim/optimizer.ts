@@ -210,7 +210,12 @@ export class Optimizer {
     return this.#slots;
   }
 
-  /** Continues from kept moments, already written into `slots`. */
+  /** A recording of `step` made one. */
+  countStep(): void {
+    this.#steps += 1;
+  }
+
+  /** Continues from kept moments, already written into `slots`, or from those that stand there. */
   resumeAt(steps: number): void {
     this.#steps = steps;
   }

@@ -1,5 +1,6 @@
 import { argmax, type GradientArithmetic, type Model, requireGradientArithmetic } from '../nn/model.js';
 import { Optimizer, type OptimizerSpec } from '../optim/optimizer.js';
+import { RecordedStep, type StepOutcome } from '../optim/recorded-step.js';
 import { concatRows } from '../tensor/rows.js';
 import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
@@ -20,11 +21,25 @@ export function largest(logits: Float32Array, begin: number, end: number): numbe
   return best - begin;
 }
 
-/** What a step leaves behind, on the device of the network: f32 and twice i32 [B]. */
-interface Outcome {
-  readonly losses: Tensor;
-  readonly predicted: Tensor;
+/** What a step leaves behind; the labels are i32 [B] too. */
+interface Outcome extends StepOutcome {
   readonly labels: Tensor;
+}
+
+/** The sums of steps, in their order; waits for a GPU. */
+function readOutcomes(outcomes: readonly Outcome[]): StepResult {
+  if (outcomes.length === 0) return { lossSum: 0, correct: 0, rows: 0 };
+  return scope(() => {
+    const joined = (key: keyof Outcome) => concatRows(outcomes.map((outcome) => outcome[key]));
+    const losses = joined('losses').toFloat32Array();
+    const predicted = joined('predicted').toInt32Array();
+    const labels = joined('labels').toInt32Array();
+    return {
+      lossSum: sum(losses),
+      correct: predicted.reduce((count, value, i) => count + Number(value === labels[i]), 0),
+      rows: losses.length,
+    };
+  });
 }
 
 /**
@@ -43,23 +58,11 @@ class Unread {
     this.#outcomes.push(outcome);
   }
 
-  /** The sums of all of them, in the order of the steps; waits for the GPU. */
+  /** The sums of all of them; waits for the GPU. */
   read(): StepResult {
-    if (this.#outcomes.length === 0) return { lossSum: 0, correct: 0, rows: 0 };
-    const { losses, predicted, labels } = scope(() => {
-      const joined = (key: keyof Outcome) => concatRows(this.#outcomes.map((outcome) => outcome[key]));
-      return {
-        losses: joined('losses').toFloat32Array(),
-        predicted: joined('predicted').toInt32Array(),
-        labels: joined('labels').toInt32Array(),
-      };
-    });
+    const result = readOutcomes(this.#outcomes);
     this.dispose();
-    return {
-      lossSum: sum(losses),
-      correct: predicted.reduce((count, value, i) => count + Number(value === labels[i]), 0),
-      rows: losses.length,
-    };
+    return result;
   }
 
   dispose(): void {
@@ -75,11 +78,20 @@ function sum(values: Float32Array): number {
   return total;
 }
 
-/** A model being trained by one optimizer, a batch at a time. */
+/**
+ * A model being trained by one optimizer, a batch at a time. On a GPU, a step on a batch of the size of the one before is recorded,
+ * and later ones of that size are run from the recording, in one call and to the same bits; it keeps the GPU's memory that a
+ * step takes until `dispose()`.
+ */
 export class Trainer {
   readonly optimizer: Optimizer;
   readonly gradientArithmetic: GradientArithmetic;
   readonly #unread = new Unread();
+  /** On a GPU, until a step turns out to be none that can be recorded. */
+  #recordable: boolean;
+  #recorded: RecordedStep | undefined;
+  /** The shape of the last step's images. */
+  #lastShape = '';
 
   /**
    * @param seed fixes what dropout drops and how gradients are rounded; integer in [0, 2^53)
@@ -95,6 +107,7 @@ export class Trainer {
   ) {
     this.gradientArithmetic = requireGradientArithmetic(gradientArithmetic, model.device);
     this.optimizer = new Optimizer(spec, model.parameters);
+    this.#recordable = model.device === 'cuda';
     model.invalidate();
   }
 
@@ -105,24 +118,12 @@ export class Trainer {
    * @param rateFactor multiplies the learning rate
    */
   step(images: Tensor, labels: Tensor, rateFactor = 1): StepResult {
-    return scope(() => {
-      const { logits, losses } = this.#update(images, labels, rateFactor);
-      const { classes } = this.model;
-      const values = logits.toFloat32Array();
-      let correct = 0;
-      labels.toInt32Array().forEach((label, i) => {
-        if (largest(values, i * classes, (i + 1) * classes) === label) correct += 1;
-      });
-      return { lossSum: sum(losses.toFloat32Array()), correct, rows: images.rows };
-    });
+    return scope(() => readOutcomes([this.#make(images, labels, rateFactor)]));
   }
 
   /** As `step`, but what it has to tell stays on the device until `readSteps()`, so that nobody waits for a GPU. */
   queueStep(images: Tensor, labels: Tensor, rateFactor = 1): void {
-    scope(() => {
-      const { logits, losses } = this.#update(images, labels, rateFactor);
-      this.#unread.add({ losses, predicted: argmax(logits), labels: labels.slice(0, labels.rows) });
-    });
+    scope(() => this.#unread.add(this.#make(images, labels, rateFactor)));
   }
 
   /** Steps queued since `readSteps()` was last called. */
@@ -135,17 +136,66 @@ export class Trainer {
     return this.#unread.read();
   }
 
-  #update(images: Tensor, labels: Tensor, rateFactor: number): { logits: Tensor; losses: Tensor } {
-    const { model, seed, gradientArithmetic } = this;
-    const draw = { seed, step: this.optimizer.steps, gradientArithmetic };
-    const { logits, losses, gradients } = model.trainingGradients(images, labels, draw);
-    this.optimizer.step(gradients, rateFactor);
-    model.invalidate();
-    return { logits, losses };
+  /** Whether steps on batches of the last one's size are run from a recording. */
+  get recorded(): boolean {
+    return this.#recorded?.shape === this.#lastShape;
   }
 
-  /** Frees the optimizer's state; the model stays. */
+  #make(images: Tensor, labels: Tensor, rateFactor: number): Outcome {
+    const { optimizer, model } = this;
+    const recorded = this.#recordingFor(images, labels);
+    let outcome: StepOutcome;
+    if (recorded === undefined) {
+      outcome = this.#queue(images, labels, rateFactor);
+    } else {
+      outcome = recorded.run(images, labels, optimizer.steps, rateFactor);
+      optimizer.countStep();
+      model.invalidate();
+    }
+    this.#lastShape = images.shape.join();
+    return { ...outcome, labels: labels.slice(0, labels.rows) };
+  }
+
+  /** Queues a step's operators one by one. */
+  #queue(images: Tensor, labels: Tensor, rateFactor: number): StepOutcome {
+    const { model, optimizer, seed, gradientArithmetic } = this;
+    const draw = { seed, step: optimizer.steps, gradientArithmetic };
+    const { logits, losses, gradients } = model.trainingGradients(images, labels, draw);
+    optimizer.step(gradients, rateFactor);
+    model.invalidate();
+    return { losses, predicted: argmax(logits) };
+  }
+
+  /**
+   * The recording to run for a batch. The first step of a size is queued, so that libraries choose their algorithms and kernels
+   * are loaded; an epoch's last, smaller batch has no second one behind it and is never recorded.
+   */
+  #recordingFor(images: Tensor, labels: Tensor): RecordedStep | undefined {
+    const { model, optimizer } = this;
+    // The operators say what is wrong with tensors that are gone; a recording would not look.
+    if (optimizer.parameters.some(({ variable }) => variable.value.disposed)) return undefined;
+    if (this.#recorded?.takes(images, labels)) return this.#recorded;
+    if (!this.#recordable || images.shape.join() !== this.#lastShape) return undefined;
+    this.#recorded?.dispose();
+    this.#recorded = undefined;
+    const { steps } = optimizer;
+    // Weights are quantized in the recording, as they change.
+    model.invalidate();
+    try {
+      this.#recorded = RecordedStep.record(images, labels, steps, (x, y) => this.#queue(x, y, 1));
+    } finally {
+      optimizer.resumeAt(steps);
+      model.invalidate();
+    }
+    this.#recordable = this.#recorded !== undefined;
+    return this.#recorded;
+  }
+
+  /** Frees the optimizer's state and the recording; the model stays. */
   dispose(): void {
+    this.#recorded?.dispose();
+    this.#recorded = undefined;
+    this.#recordable = false;
     this.optimizer.dispose();
     this.#unread.dispose();
   }

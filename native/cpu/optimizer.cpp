@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/ordered_sum.h"
 #include "runtime/threads.h"
 
 namespace hardbit::cpu {
@@ -87,27 +86,19 @@ void sgd_step(float* value, const float* gradient, float* velocity, std::int64_t
   });
 }
 
-std::int64_t bop_step(float* weights, const float* gradient, float* m, std::int64_t n,
-                      const ops::BopParameters& parameters) {
+void bop_step(float* weights, const float* gradient, float* m, std::int64_t n,
+              const ops::BopParameters& parameters) {
   const auto keep = static_cast<float>(1 - parameters.gamma);
   const auto gamma = static_cast<float>(parameters.gamma);
   const auto threshold = static_cast<float>(parameters.threshold);
-  std::int64_t flips = 0;
-  for (const std::int32_t count : pieces<std::int32_t>(n, [=](std::int64_t begin, std::int64_t end) {
-         std::int32_t count = 0;
-         for (std::int64_t i = begin; i < end; ++i) {
-           const float w = weights[i];
-           const float average = keep * m[i] + gamma * gradient[i];
-           const bool flip = w * average > threshold;
-           m[i] = average;
-           weights[i] = flip ? -w : w;
-           count += flip ? 1 : 0;
-         }
-         return count;
-       })) {
-    flips += count;
-  }
-  return flips;
+  parallel_for(n, element_grain, [=](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float w = weights[i];
+      const float average = keep * m[i] + gamma * gradient[i];
+      m[i] = average;
+      weights[i] = w * average > threshold ? -w : w;
+    }
+  });
 }
 
 void average_step(float* average, const float* value, std::int64_t n, double decay) {

@@ -10,8 +10,8 @@ void adam_step(float* value, const float* gradient, float* m, float* v, std::int
 /// `velocity` may be null.
 void sgd_step(float* value, const float* gradient, float* velocity, std::int64_t n,
               const ops::SgdParameters& parameters);
-std::int64_t bop_step(float* weights, const float* gradient, float* m, std::int64_t n,
-                      const ops::BopParameters& parameters);
+void bop_step(float* weights, const float* gradient, float* m, std::int64_t n,
+              const ops::BopParameters& parameters);
 void average_step(float* average, const float* value, std::int64_t n, double decay);
 
 }  // namespace hardbit::cpu

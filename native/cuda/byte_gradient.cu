@@ -122,6 +122,17 @@ void find_roundings(const float* x, const float* factors, std::int64_t samples, 
   });
 }
 
+/// Draws of the run that a kernel is part of.
+struct VaryingDraws {
+  std::uint64_t key;
+  Varying<std::uint64_t> step;
+  std::uint32_t stream;
+
+  explicit VaryingDraws(const Draws& draws)
+      : key(draws.key), step(varying_step(draws.step)), stream(draws.stream) {}
+  __device__ Draws now() const { return {.key = key, .step = value_of(step), .stream = stream}; }
+};
+
 /// How elements are rounded, and where the bytes go.
 struct Quantization {
   OutputGradient dy;           // [rows][length], or of windows
@@ -132,7 +143,7 @@ struct Quantization {
   std::uint32_t per;         // rows that share one; 0: one a channel
   const float* multipliers;  // of channels, lift and inverse; where per is 0
   const float* factors;      // of channels; may be null
-  Draws draws;
+  VaryingDraws draws;
   float most;
   unsigned flip;  // 0x80 for q, 0 for q + 128
   /// 0: bytes as elements. Else elements are pixels of groups of `outputs` channels, padded to `padded`
@@ -211,11 +222,13 @@ template <bool pooled>
 __global__ void __launch_bounds__(256) round_elements(Quantization to) {
   const std::int64_t block = static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x;
   if (block >= to.total) return;
-  const auto [row, in_row] = divide(block, to.blocks);
+  const Division of_row = divide(block, to.blocks);  // no binding: Clang 14 does not let lambdas have it
+  const std::int64_t row = of_row.quotient;
+  const std::int64_t in_row = of_row.remainder;
   const auto lane = static_cast<int>(in_row % 16);
   const std::int64_t first = in_row / 16 * 128 + lane / 8 * 32 + lane % 8 * 2;
   if (first >= to.length) return;
-  const Philox::Block words = draw_block(to.draws, static_cast<std::uint32_t>(block));
+  const Philox::Block words = draw_block(to.draws.now(), static_cast<std::uint32_t>(block));
   ops::Rounding rounding{};
   if (to.per != 0) rounding = to.roundings[divide(row, to.per).quotient];
   const bool channels = pooled || to.per == 0 || to.factors != nullptr || to.outputs != 0;
@@ -356,7 +369,7 @@ __global__ void __launch_bounds__(256) round_runs(Quantization to) {
   }
   const std::uint32_t flip = to.flip * 0x01010101U;
   const std::uint32_t channel = by_channel || to.factors != nullptr ? first % to.m : 0;
-  const RunDraws draws(to.draws, item * 2);
+  const RunDraws draws(to.draws.now(), item * 2);
 #pragma unroll
   for (unsigned run = 0; run < runs; ++run) {
     std::uint32_t c = channel + run_offset(run);
@@ -415,13 +428,14 @@ __global__ void __launch_bounds__(256) round_windows(Quantization to) {
   }
   if ((all & 0xFCFCFCFCU) != 0) report(to.reports, Report::place);
   const std::uint32_t flip = to.flip * 0x01010101U;
+  const Draws now = to.draws.now();
   const std::uint32_t first_row = image * static_cast<std::uint32_t>(to.dy.rows) + (line - image * rows) * 2;
 #pragma unroll
   for (unsigned place = 0; place < 4; ++place) {
     const std::uint32_t row = first_row + place / 2;
     const std::uint32_t element = (column * 2 + place % 2) * to.m + channel;  // of the row
-    const RunDraws draws(to.draws, row * static_cast<std::uint32_t>(to.blocks) + element / 128 * 16 +
-                                       element / 32 % 2 * 8 + element % 16 / 2);
+    const RunDraws draws(now, row * static_cast<std::uint32_t>(to.blocks) + element / 128 * 16 +
+                                  element / 32 % 2 * 8 + element % 16 / 2);
     std::uint8_t* const bytes = to.bytes + static_cast<std::int64_t>(row) * to.length + element;
 #pragma unroll
     for (unsigned run = 0; run < count; ++run) {
@@ -498,7 +512,7 @@ RoundedOutputs::RoundedOutputs(const ops::Conv2d& conv, const OutputGradient& dy
        .per = static_cast<std::uint32_t>(by_sample ? conv.oh : 0),
        .multipliers = multipliers.data(),
        .factors = factors,
-       .draws = draws,
+       .draws = VaryingDraws(draws),
        .most = static_cast<float>(levels) * 0x1p16F,
        .flip = 0x80,
        .outputs = same ? 0 : static_cast<std::uint32_t>(outputs_),
@@ -528,7 +542,7 @@ void quantize_gradient(const float* x, std::int64_t rows, std::int64_t length, s
        .per = static_cast<std::uint32_t>(per),
        .multipliers = multipliers.data(),
        .factors = nullptr,
-       .draws = draws,
+       .draws = VaryingDraws(draws),
        .most = static_cast<float>(levels) * 0x1p16F,
        .flip = 0,
        .outputs = 0,

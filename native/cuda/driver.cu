@@ -37,6 +37,9 @@ void check(cudaError_t status, const char* what) {
   cudaGetLastError();  // an error that is not of the context is forgotten
   const std::string sentence = std::string(what) + " failed on the GPU: " + cudaGetErrorString(status) +
                                " (" + cudaGetErrorName(status) + ")";
+  if (status >= cudaErrorStreamCaptureUnsupported && status <= cudaErrorStreamCaptureWrongThread) {
+    throw Error("ERR_HARDBIT_UNSUPPORTED", sentence + ": it cannot be recorded.");
+  }
   const Unrecorded unrecorded;
   if (cudaStreamSynchronize(compute_queue) != cudaSuccess) {
     {
@@ -51,7 +54,8 @@ void check(cudaError_t status, const char* what) {
     }
     fail_lost();
   }
-  throw Error("ERR_HARDBIT_CUDA", sentence + ".");
+  throw Error(status == cudaErrorMemoryAllocation ? "ERR_HARDBIT_MEMORY" : "ERR_HARDBIT_CUDA",
+              sentence + ".");
 }
 
 DeviceInfo describe(int index) {

@@ -10,7 +10,8 @@
 /// for, whatever thread asked; uploads run on a second stream beside it. With HARDBIT_CUDA_MANAGED=1, which
 /// is for tests, device memory is managed and everything is waited for as it is queued, so that the host may
 /// read and write tensors where they lie. Functions throw Error: ERR_HARDBIT_NO_CUDA where there is no
-/// driver, none new enough, or no device; ERR_HARDBIT_CUDA once the device is lost.
+/// driver, none new enough, or no device; ERR_HARDBIT_CUDA once the device is lost; ERR_HARDBIT_UNSUPPORTED
+/// for what cannot be recorded; ERR_HARDBIT_MEMORY where there is not enough.
 namespace hardbit::cuda::driver {
 
 struct DeviceInfo {

@@ -10,12 +10,12 @@ namespace {
 struct Draws {
   Philox philox;
   std::uint32_t stream;
-  std::uint64_t step;
+  Varying<std::uint64_t> step;
   /// Draws below it are dropped.
   std::uint64_t dropped;
 
   __device__ Philox::Block block(std::int64_t i) const {
-    return philox.row_block(static_cast<std::uint32_t>(i), step, stream);
+    return philox.row_block(static_cast<std::uint32_t>(i), value_of(step), stream);
   }
 };
 
@@ -65,7 +65,8 @@ __global__ void __launch_bounds__(256)
 
 void dropout(const Philox& philox, std::uint32_t stream, std::uint64_t step, double rate, const float* x,
              float* y, std::uint64_t* mask, std::int64_t rows, std::int64_t columns) {
-  const Draws draws{philox, stream, step, static_cast<std::uint64_t>(std::llround(rate * 0x1p32))};
+  const Draws draws{philox, stream, varying_step(step),
+                    static_cast<std::uint64_t>(std::llround(rate * 0x1p32))};
   const Kept kept{1 - rate};
   if (columns % 4 == 0 && aligned(x, 16) && aligned(y, 16)) {
     constexpr std::int64_t most_blocks = 1 << 20;

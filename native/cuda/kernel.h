@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <utility>
 
+#include "cuda/recording.h"
 #include "cuda/runtime.h"
 
 #ifdef __CUDACC__
@@ -66,6 +67,12 @@ T* dynamic_shared() {
 }
 
 #endif
+
+/// What is for the run that the kernel is part of.
+template <class T>
+__device__ inline T value_of(const Varying<T>& operand) {
+  return operand.slot != nullptr ? *operand.slot : operand.value;
+}
 
 /// Tells the host about contents that no operand may have; `words` is report_words().
 __device__ inline void report(std::uint32_t* words, Report what) {

@@ -396,6 +396,13 @@ ConvolutionPlan* plan(Convolution which, FloatMath math, const ops::Conv2d& conv
   return at->second.usable() ? &at->second : nullptr;
 }
 
+/// What fails while it is recorded says nothing about how it does otherwise.
+void refuse_recording(const char* what, int status) {
+  if (!driver::capturing()) return;
+  throw Error("ERR_HARDBIT_UNSUPPORTED", std::string(what) + " returned status " + std::to_string(status) +
+                                             " while operators are being recorded: it cannot be recorded.");
+}
+
 }  // namespace
 
 std::vector<std::string> describe() {
@@ -441,6 +448,7 @@ bool matmul(FloatMath math, bool transpose_a, bool transpose_b, std::int64_t m, 
     driver::settle();
     return true;
   }
+  refuse_recording("A matrix product of cuBLAS", status);
   failures().insert("cuBLAS returned status " + std::to_string(status) +
                     " for some matrix product; our own kernel computed it.");
   return false;
@@ -466,6 +474,7 @@ bool convolve(Convolution which, FloatMath math, const ops::Conv2d& conv, const 
     driver::settle();
     return true;
   }
+  refuse_recording("A convolution of cuDNN", status);
   found->give_up();
   failures().insert("cuDNN returned status " + std::to_string(status) + " for " +
                     convolution_names[static_cast<int>(which)] +

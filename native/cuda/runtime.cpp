@@ -136,6 +136,8 @@ void Pool::release(Block block) noexcept {
 
 std::shared_ptr<Pool> current_pool() { return recording_pool ? recording_pool : main_pool(); }
 
+void set_recording_pool(std::shared_ptr<Pool> pool) { recording_pool = std::move(pool); }
+
 std::shared_ptr<Pool> upload_pool() {
   static const auto* const pool = new std::shared_ptr<Pool>(std::make_shared<Pool>(Pool::Use::uploads));
   return *pool;
@@ -312,34 +314,6 @@ void synchronize() {
   forbid_recording("The GPU is waited for");
   driver::synchronize();
   throw_reports();
-}
-
-Recording::Recording() : pool_(std::make_shared<Pool>(Pool::Use::recording)), before_(recording_pool) {
-  if (recording_pool) {
-    throw Error("ERR_HARDBIT_ARGUMENT", "Operators are being recorded already; finish that recording first.");
-  }
-  report_words();
-  driver::begin_capture();
-  recording_pool = pool_;
-}
-
-RecordedGraph Recording::finish() {
-  finished_ = true;
-  recording_pool = before_;
-  RecordedGraph recorded;
-  recorded.graph_ = driver::end_capture();
-  recorded.pool_ = std::move(pool_);
-  return recorded;
-}
-
-Recording::~Recording() {
-  if (finished_) return;
-  recording_pool = before_;
-  try {
-    driver::end_capture();
-  } catch (const Error&) {
-    // Whatever made the recording fail is in flight already.
-  }
 }
 
 }  // namespace hardbit::cuda

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "cuda/driver.h"
@@ -33,6 +34,8 @@ class Pool : public Memory {
 
 /// Where new tensors of this thread get their memory.
 std::shared_ptr<Pool> current_pool();
+/// From that pool while this thread records (recording.h); null: from the one of everybody.
+void set_recording_pool(std::shared_ptr<Pool> pool);
 /// For tensors that are written from the host next: its blocks wait for nothing but their own last use, so
 /// that such a copy runs beside whatever is being computed.
 std::shared_ptr<Pool> upload_pool();
@@ -68,8 +71,8 @@ void synchronize();
 template <class T>
 class Scratch {
  public:
-  explicit Scratch(std::int64_t count)
-      : pool_(current_pool()),
+  explicit Scratch(std::int64_t count, std::shared_ptr<Pool> pool = current_pool())
+      : pool_(std::move(pool)),
         block_(pool_->allocate(static_cast<std::size_t>(count) * sizeof(T))),
         count_(count) {}
   ~Scratch() { pool_->release(block_); }
@@ -98,31 +101,5 @@ class Table : public Scratch<T> {
 enum class Report : std::uint32_t { label, row, code, place };
 /// One word a report, which kernels set (kernel.h's report()): host memory that the device writes.
 std::uint32_t* report_words();
-
-/// A recorded sequence of operators, with the memory it works in.
-class RecordedGraph {
- public:
-  void run() const { graph_.run(); }
-
- private:
-  friend class Recording;
-  driver::Graph graph_;
-  std::shared_ptr<Pool> pool_;
-};
-
-/// While it lives, operators of this thread are recorded and not run.
-class Recording {
- public:
-  Recording();
-  ~Recording();
-  Recording(const Recording&) = delete;
-  Recording& operator=(const Recording&) = delete;
-  RecordedGraph finish();
-
- private:
-  std::shared_ptr<Pool> pool_;
-  std::shared_ptr<Pool> before_;
-  bool finished_ = false;
-};
 
 }  // namespace hardbit::cuda

@@ -1,9 +1,10 @@
 #include <memory>
 
 #include "node/binding.h"
+#include "ops/check.h"
 #include "runtime/cuda_build.h"
 #if HARDBIT_CUDA
-#include "cuda/runtime.h"
+#include "cuda/recording.h"
 #endif
 
 namespace hardbit::node {
@@ -33,7 +34,7 @@ Recorded finish_recording() {
 
 }  // namespace
 
-/// { run(), dispose() }
+/// { run(steps, rateFactor), dispose() }
 template <>
 struct ToJs<Recorded> {
   static Napi::Value wrap(Napi::Env env, Recorded graph) {
@@ -43,7 +44,11 @@ struct ToJs<Recorded> {
     object.Set("run", Napi::Function::New(env, [held](const Napi::CallbackInfo& info) {
                  guarded(info.Env(), [&] {
                    if (!*held) throw Error("ERR_HARDBIT_DISPOSED", "run: the recording is disposed.");
-                   (*held)->run();
+                   const Arguments arguments(info, "run");
+                   const cuda::Run run{.steps = FromJs<std::int64_t>::read(arguments, 0),
+                                       .rate_factor = FromJs<double>::read(arguments, 1)};
+                   ops::check::not_negative("run", "rateFactor", run.rate_factor);
+                   (*held)->run(run);
                  });
                }));
     object.Set("dispose", Napi::Function::New(env, [held](const Napi::CallbackInfo&) { held->reset(); }));

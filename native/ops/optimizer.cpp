@@ -61,17 +61,17 @@ void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocit
                                           value.count(), parameters);
 }
 
-std::int64_t bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
-                      const BopParameters& parameters) {
+void bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
+              const BopParameters& parameters) {
   constexpr const char* op = "bopStep";
   check::dtype(op, "weights", weights, DType::f32);
   check::f32(op, "gradient", gradient, weights.shape());
   check::f32(op, "m", m, weights.shape());
   check::between(op, "gamma", parameters.gamma, 0, 1);
   check::not_negative(op, "threshold", parameters.threshold);
-  return dispatch<cpu::bop_step, cuda::bop_step>(common_device(weights, gradient, m), weights.data<float>(),
-                                                 gradient.data<float>(), m.data<float>(), weights.count(),
-                                                 parameters);
+  dispatch<cpu::bop_step, cuda::bop_step>(common_device(weights, gradient, m), weights.data<float>(),
+                                          gradient.data<float>(), m.data<float>(), weights.count(),
+                                          parameters);
 }
 
 void average_step(const Tensor& average, const Tensor& value, double decay) {

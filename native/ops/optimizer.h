@@ -41,9 +41,8 @@ void sgd_step(const Tensor& value, const Tensor& gradient, const Tensor* velocit
 
 /// Bop (Helwegen et al. 2019, arXiv 1906.02107, algorithm 1) on weights that are all ±1:
 /// m ← fl(fl((1 − gamma)·m) + fl(gamma·g)); w ← −w where fl(w·m) > threshold. All f32, one shape, in place.
-/// Returns the number of flips.
-std::int64_t bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
-                      const BopParameters& parameters);
+void bop_step(const Tensor& weights, const Tensor& gradient, const Tensor& m,
+              const BopParameters& parameters);
 
 /// average ← decay·average + (1 − decay)·value in double, rounded once; both f32 of one shape, in place.
 /// decay is from 0 to 1.

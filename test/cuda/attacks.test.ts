@@ -21,23 +21,43 @@ function apart(a: Float32Array, b: Float32Array): number {
   return a.filter((pixel, i) => Math.abs(pixel - (b[i] as number)) > 1e-5).length / a.length;
 }
 
+/** Channels enough for gradients in int8. */
+const channels = spec([
+  conv('conv1', 2, 16, { weightQuantizer: 'ste-sign' }),
+  norm('norm1', 16),
+  { type: 'quantize', name: 'sign1', quantizer: 'ste-sign' },
+  conv('conv2', 16, 8, { weightQuantizer: 'ste-sign' }),
+  norm('norm2', 8),
+  { type: 'flatten', name: 'flatten' },
+  dense('dense', 288, 3, null),
+]);
+
 describeOnGpu('attacks on a GPU', () => {
-  for (const norm of ['linf', 'l2'] as const) {
-    it(`take recorded steps as they take others (${norm})`, () => {
-      using both = onBoth(everyLayer, 3);
-      const attackable = both.gpu.attackable();
-      expect(attackable.recordable).to.equal(true);
-      expect(both.gpu.attackable({ arithmetic: 'int8' }).recordable).to.equal(false);
-      const attack = resolveAttack('pgd', { epsilon: norm === 'l2' ? 1 : 0.2, norm, steps: 7, restarts: 2 });
+  for (const [metric, arithmetic, network] of [
+    ['linf', 'float', everyLayer],
+    ['l2', 'float', everyLayer],
+    ['l2', 'int8', channels],
+  ] as const) {
+    it(`take recorded steps as they take others (${metric}, ${arithmetic})`, () => {
+      using both = onBoth(network, 3);
+      const attack = resolveAttack('pgd', {
+        ...{ epsilon: metric === 'l2' ? 1 : 0.2, norm: metric, steps: 7, restarts: 2 },
+      });
       scope(() => {
         const { images, labels } = noisy(5, both.cpu.inputShape, both.cpu.classes).to('cuda');
         const x = toFloatImages(images);
-        const walk = (recordable: boolean) =>
-          runAttack(attack, { ...attackable, recordable }, x, labels, {
-            seed: 2,
-          }).adversarial.toFloat32Array();
-        expect(walk(true)).to.deep.equal(walk(false));
-        expect(walk(true)).not.to.deep.equal(x.toFloat32Array());
+        const walks = (recordable?: boolean) => {
+          const attackable = both.gpu.attackable({ arithmetic });
+          const seen = recordable === undefined ? attackable : { ...attackable, recordable };
+          // What draws by the number of gradients goes on from one attack to the next.
+          return [1, 2].map((seed) =>
+            runAttack(attack, seen, x, labels, { seed }).adversarial.toFloat32Array(),
+          );
+        };
+        const [first, second] = walks();
+        expect([first, second]).to.deep.equal(walks(false));
+        expect(first).not.to.deep.equal(second);
+        expect(first).not.to.deep.equal(x.toFloat32Array());
       });
     });
   }
@@ -94,7 +114,7 @@ describeOnGpu('attacks on a GPU', () => {
         step();
         const recorded = record(step);
         expect(recorded).not.to.equal(undefined);
-        recorded?.run();
+        recorded?.run(0, 1);
         recorded?.dispose();
       });
     });

@@ -104,11 +104,13 @@ describeOnGpu('tensors on a GPU', () => {
       core.beginRecording();
       core.axpy(y.handle, 1, x.handle);
       const recording = core.finishRecording();
-      recording.run();
-      recording.run();
+      recording.run(0, 1);
+      recording.run(1, 1);
       expect([...y.read()]).to.deep.equal([3, 6]);
+      expect(failure(() => recording.run(0.5, 1)).code).to.equal('ERR_HARDBIT_ARGUMENT');
+      expect(failure(() => recording.run(0, -1)).code).to.equal('ERR_HARDBIT_ARGUMENT');
       recording.dispose();
-      expect(failure(() => recording.run()).code).to.equal('ERR_HARDBIT_DISPOSED');
+      expect(failure(() => recording.run(0, 1)).code).to.equal('ERR_HARDBIT_DISPOSED');
     });
   });
 });

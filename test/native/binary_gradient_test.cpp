@@ -12,7 +12,7 @@
 #include "cpu/byte_gradient.h"
 #include "cpu/byte_weights_cache.h"
 #include "cuda/byte_gradient.h"
-#include "cuda/runtime.h"
+#include "cuda/recording.h"
 #include "cuda/sign_gradient.h"
 #include "guarded.h"
 #include "ops/binary_conv2d.h"

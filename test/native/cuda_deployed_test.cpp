@@ -1,5 +1,5 @@
 #include "cuda/deployed_network.h"
-#include "cuda/runtime.h"
+#include "cuda/recording.h"
 #include "hbit_cases.h"
 #include "packed/reader.h"
 #include "support.h"

@@ -5,7 +5,7 @@
 #include "ops/elementwise.h"
 #include "support.h"
 
-// Memory, copies and recorded graphs of the CUDA back end, on a GPU or its emulation.
+// Memory and copies of the CUDA back end, on a GPU or its emulation.
 
 namespace hardbit {
 namespace {
@@ -92,88 +92,6 @@ TEST_F(CudaRuntime, ThreadsShareTheDevice) {
   for (std::size_t t = 0; t < results.size(); ++t) {
     EXPECT_EQ(results[t], std::vector<float>(5000, static_cast<float>(t + 1)));
   }
-}
-
-TEST_F(CudaRuntime, RecordedOperatorsRunAgain) {
-  const Tensor x = on_gpu({1, 2, 3});
-  const Tensor total = Tensor::zeros(DType::f32, {3}, Device::cuda);
-  cuda::RecordedGraph graph;
-  {
-    cuda::Recording recording;
-    const Tensor twice = ops::add(x, x);  // lives in memory of the graph
-    ops::axpy(total, 1, twice);
-    graph = recording.finish();
-  }
-  EXPECT_EQ(test::values<float>(total), (std::vector<float>{0, 0, 0}));  // nothing ran yet
-  for (int i = 0; i < 3; ++i) {
-    graph.run();
-    // Others' memory is not the graph's.
-    const Tensor other = ops::add(x, x);
-    EXPECT_EQ(test::values<float>(other), (std::vector<float>{2, 4, 6}));
-  }
-  EXPECT_EQ(test::values<float>(total), (std::vector<float>{6, 12, 18}));
-  const std::vector<float> again = {10, 20, 30};
-  x.write_host(again.data());
-  graph.run();
-  EXPECT_EQ(test::values<float>(total), (std::vector<float>{26, 52, 78}));
-}
-
-TEST_F(CudaRuntime, UploadedTensorsMayGoWhileOperatorsAreRecorded) {
-  const std::vector<float> x = {1, 2, 3};
-  Tensor uploaded = on_gpu(x);
-  {
-    cuda::Recording recording;
-    uploaded = Tensor();
-    recording.finish();
-  }
-  // Into the same memory, behind its last use.
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(test::values<float>(on_gpu(x)), x);
-}
-
-TEST_F(CudaRuntime, RecordedGraphsKeepTheirMemory) {
-  const Tensor x = on_gpu(std::vector<float>(1000, 1));
-  const Tensor total = Tensor::zeros(DType::f32, {1000}, Device::cuda);
-  cuda::RecordedGraph graph;
-  {
-    cuda::Recording recording;
-    ops::axpy(total, 1, ops::add(x, x));
-    graph = recording.finish();
-  }
-  cuda::empty_cache();
-  std::vector<Tensor> others;
-  for (int i = 0; i < 8; ++i) others.push_back(Tensor::zeros(DType::f32, {1000}, Device::cuda));
-  graph.run();
-  EXPECT_EQ(test::values<float>(total), std::vector<float>(1000, 2));
-  for (const Tensor& other : others) EXPECT_EQ(test::values<float>(other), std::vector<float>(1000, 0));
-}
-
-TEST_F(CudaRuntime, OtherThreadsAreNotRecorded) {
-  const Tensor x = on_gpu({1, 2, 3});
-  const Tensor total = Tensor::zeros(DType::f32, {3}, Device::cuda);
-  cuda::RecordedGraph graph;
-  {
-    cuda::Recording recording;
-    ops::axpy(total, 1, x);
-    std::thread([&] {
-      ops::axpy(total, 10, x);
-      EXPECT_EQ(test::values<float>(ops::add(x, on_gpu({1, 1, 1}))), (std::vector<float>{2, 3, 4}));
-    }).join();
-    graph = recording.finish();
-  }
-  EXPECT_EQ(test::values<float>(total), (std::vector<float>{10, 20, 30}));
-  graph.run();
-  EXPECT_EQ(test::values<float>(total), (std::vector<float>{11, 22, 33}));
-}
-
-TEST_F(CudaRuntime, RecordingsRefuseTheHost) {
-  const Tensor x = on_gpu({1, 2, 3});
-  {
-    cuda::Recording recording;
-    expect_error("ERR_HARDBIT_UNSUPPORTED", [&] { test::values<float>(x); });
-    expect_error("ERR_HARDBIT_UNSUPPORTED", [&] { on_gpu({1}); });
-    expect_error("ERR_HARDBIT_ARGUMENT", [] { cuda::Recording another; });
-  }
-  EXPECT_EQ(test::values<float>(x), (std::vector<float>{1, 2, 3}));  // and all is as before
 }
 
 TEST_F(CudaRuntime, TooLargeAnAllocationSaysWhatWasFree) {

@@ -346,17 +346,14 @@ TEST_F(CudaTraining, OptimizersAreTheCpusBitForBit) {
       std::vector<Tensor> state;
       for (int i = 0; i < 10; ++i)
         state.push_back(on(i < 5 ? start.clone() : Tensor::zeros(DType::f32, {n})));
-      std::int64_t flips = 0;
       for (int step = 1; step <= 3; ++step) {
         ops::adam_step(state[0], on(g), state[5], state[6],
                        {.step = step, .weight_decay = 0.01, .clip = 0.9});
         ops::sgd_step(state[1], on(g), nullptr, {.learning_rate = 0.1, .weight_decay = 0.01});
         ops::sgd_step(state[2], on(g), &state[7], {.momentum = 0.9, .nesterov = true, .clip = 0.9});
-        flips += ops::bop_step(state[3], on(g), state[8], {.gamma = 0.3, .threshold = 0.01});
+        ops::bop_step(state[3], on(g), state[8], {.gamma = 0.3, .threshold = 0.01});
         ops::average_step(state[4], on(g), 0.999);
       }
-      const auto count = static_cast<float>(flips);
-      state.push_back(Tensor::from_host(DType::f32, {1}, &count));
       return state;
     };
     const auto expected = run([](const Tensor& t) { return t; });

@@ -126,20 +126,18 @@ TEST(Bop, FollowsTheAlgorithmOverManySteps) {
     std::int64_t all = 0;
     for (std::uint32_t step = 0; step < 20; ++step) {
       const auto g = random_floats(n, 100 + step);
-      std::int64_t flips = 0;
       for (std::size_t i = 0; i < w.size(); ++i) {
         const float kept = 0.75F * average[i];
         const float newest = 0.25F * g[i];
         average[i] = kept + newest;
         if (w[i] * average[i] > 0.125F) {
           w[i] = -w[i];
-          ++flips;
+          ++all;
         }
       }
-      ASSERT_EQ(ops::bop_step(weights, make({n}, g), m, p), flips);
+      ops::bop_step(weights, make({n}, g), m, p);
       ASSERT_EQ(values<float>(weights), w);
       ASSERT_EQ(values<float>(m), average);
-      all += flips;
     }
     EXPECT_GE(all, n / 4);
   }
@@ -148,12 +146,12 @@ TEST(Bop, FollowsTheAlgorithmOverManySteps) {
 TEST(Bop, FlipsAboveTheThresholdOnly) {
   const Tensor w = make<float>({4}, {1, -1, 1, -1});
   const Tensor m = Tensor::zeros(DType::f32, {4}, test::device());
-  EXPECT_EQ(ops::bop_step(w, make<float>({4}, {0.5F, -0.625F, -9, 9}), m, {.gamma = 1, .threshold = 0.5}), 1);
+  ops::bop_step(w, make<float>({4}, {0.5F, -0.625F, -9, 9}), m, {.gamma = 1, .threshold = 0.5});
   EXPECT_EQ(values<float>(w), (std::vector<float>{1, 1, 1, -1}));
   EXPECT_EQ(values<float>(m), (std::vector<float>{0.5F, -0.625F, -9, 9}));
   // The other three are at the threshold or point the other way.
-  EXPECT_EQ(
-      ops::bop_step(w, Tensor::zeros(DType::f32, {4}, test::device()), m, {.gamma = 0, .threshold = 0.5}), 0);
+  ops::bop_step(w, Tensor::zeros(DType::f32, {4}, test::device()), m, {.gamma = 0, .threshold = 0.5});
+  EXPECT_EQ(values<float>(w), (std::vector<float>{1, 1, 1, -1}));
 }
 
 TEST(AverageStep, IsTheMovingAverageInDouble) {
@@ -194,11 +192,9 @@ TEST(Optimizers, ResultsDoNotDependOnTheThreadCount) {
   });
   expect_same_on_all_thread_counts([&] {
     const Tensor w = start.clone();
-    const auto flips = ops::bop_step(w, g, g.clone(), {.gamma = 0.1, .threshold = 0.1});
+    ops::bop_step(w, g, g.clone(), {.gamma = 0.1, .threshold = 0.1});
     ops::average_step(w, g, 0.9);
-    auto all = values<float>(w);
-    all.push_back(static_cast<float>(flips));
-    return make({100004}, all);
+    return w;
   });
 }
 
