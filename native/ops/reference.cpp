@@ -9,6 +9,17 @@
 namespace hardbit::ops::reference {
 namespace {
 
+/// The bits of a tensor, for loops that ask for many of them.
+struct Bits {
+  const std::uint64_t* words;
+  std::int64_t row_words;
+
+  explicit Bits(const Tensor& bits) : words(bits.data<std::uint64_t>()), row_words(bits.row_words()) {}
+  bool operator()(std::int64_t row, std::int64_t column) const {
+    return (words[row * row_words + column / 64] >> (column % 64) & 1) != 0;
+  }
+};
+
 /// A bits tensor of x's shape from f(value).
 template <class F>
 Tensor pack(const char* op, const Tensor& x, const F& f) {
@@ -28,10 +39,14 @@ Tensor pack(const char* op, const Tensor& x, const F& f) {
 template <class X>
 Tensor product(const BinaryProduct& p, const Tensor& w, const X& x) {
   Tensor y = Tensor::empty(p.dtype, {p.n, p.m});
+  const Bits positive(w);
   for (std::int64_t n = 0; n < p.n; ++n) {
     for (std::int64_t m = 0; m < p.m; ++m) {
       std::int32_t sum = 0;
-      for (std::int64_t k = 0; k < p.k; ++k) sum += bit(w, m, k) ? x(n, k) : -x(n, k);
+      for (std::int64_t k = 0; k < p.k; ++k) {
+        const std::int32_t value = x(n, k);
+        sum += positive(m, k) ? value : -value;
+      }
       if (p.dtype == DType::i16) {
         y.data<std::int16_t>()[n * p.m + m] = static_cast<std::int16_t>(sum);
       } else {
@@ -50,6 +65,7 @@ Tensor convolution(const BinaryConv2d& p, const Tensor& w, std::int32_t padding,
   const std::int64_t in = p.conv.group_channels();
   const std::int64_t out = m / geometry.groups;
   Tensor y = Tensor::empty(p.dtype, p.shape());
+  const Bits positive(w);
   for (std::int64_t e = 0; e < y.count(); ++e) {
     const std::int64_t channel = e % m;
     const std::int64_t j = e / m % ow;
@@ -64,7 +80,7 @@ Tensor convolution(const BinaryConv2d& p, const Tensor& w, std::int32_t padding,
         for (std::int64_t c = 0; c < in; ++c) {
           const std::int32_t value =
               inside ? x((image * height + row) * width + column, channel / out * in + c) : padding;
-          sum += bit(w, channel, (a * kw + b) * in + c) ? value : -value;
+          sum += positive(channel, (a * kw + b) * in + c) ? value : -value;
         }
       }
     }
@@ -85,9 +101,7 @@ void check_codes(const char* op, const Tensor& codes, int bits) {
 
 }  // namespace
 
-bool bit(const Tensor& bits, std::int64_t row, std::int64_t column) {
-  return (bits.data<std::uint64_t>()[row * bits.row_words() + column / 64] >> (column % 64) & 1) != 0;
-}
+bool bit(const Tensor& bits, std::int64_t row, std::int64_t column) { return Bits(bits)(row, column); }
 
 Tensor pack_signs(const Tensor& x) {
   return pack("packSigns", x, [](float value) { return value >= 0.0F; });
@@ -154,30 +168,31 @@ Tensor codes_to_float(const Tensor& codes, int bits) {
 
 Tensor binary_matmul(const Tensor& a, const Tensor& w) {
   const BinaryProduct p = check_binary_matmul("binaryMatmulReference", a, w);
-  return product(p, w, [&](std::int64_t n, std::int64_t k) { return bit(a, n, k) ? 1 : -1; });
+  return product(p, w, [x = Bits(a)](std::int64_t n, std::int64_t k) { return x(n, k) ? 1 : -1; });
 }
 
 Tensor codes_matmul(const Tensor& codes, int bits, const Tensor& w) {
   const BinaryProduct p = check_codes_matmul("codesMatmulReference", codes, bits, w);
   check_codes("codesMatmulReference", codes, bits);
-  return product(p, w,
-                 [&](std::int64_t n, std::int64_t k) { return codes.data<std::uint8_t>()[n * p.k + k]; });
+  return product(
+      p, w, [x = codes.data<std::uint8_t>(), &p](std::int64_t n, std::int64_t k) { return x[n * p.k + k]; });
 }
 
 Tensor binary_conv2d(const Tensor& x, const Tensor& w, const Pair& kernel, const Conv2dGeometry& geometry,
                      PaddingValue padding) {
   const BinaryConv2d p = check_binary_conv2d("binaryConv2dReference", x, w, kernel, geometry);
   return convolution(p, w, padding == PaddingValue::one ? 1 : 0,
-                     [&](std::int64_t pixel, std::int64_t c) { return bit(x, pixel, c) ? 1 : -1; });
+                     [x = Bits(x)](std::int64_t pixel, std::int64_t c) { return x(pixel, c) ? 1 : -1; });
 }
 
 Tensor codes_conv2d(const Tensor& codes, int bits, const Tensor& w, const Pair& kernel,
                     const Conv2dGeometry& geometry, PaddingValue padding) {
   const BinaryConv2d p = check_codes_conv2d("codesConv2dReference", codes, bits, w, kernel, geometry);
   check_codes("codesConv2dReference", codes, bits);
-  return convolution(
-      p, w, padding == PaddingValue::one ? (1 << bits) - 1 : 0,
-      [&](std::int64_t pixel, std::int64_t c) { return codes.data<std::uint8_t>()[pixel * p.conv.c + c]; });
+  return convolution(p, w, padding == PaddingValue::one ? (1 << bits) - 1 : 0,
+                     [x = codes.data<std::uint8_t>(), &p](std::int64_t pixel, std::int64_t c) {
+                       return x[pixel * p.conv.c + c];
+                     });
 }
 
 }  // namespace hardbit::ops::reference
