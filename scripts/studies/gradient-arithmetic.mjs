@@ -1,13 +1,14 @@
 // What gradients summed in bf16 and int8 cost in accuracy beside those in float, on MNIST with 2-bit inputs:
 //
-//   node scripts/studies/gradient-arithmetic.mjs --out DIR [--seeds 1,2,3] [--images 10000] [--threads 1] [--only trainings|attacks]
+//   node scripts/studies/gradient-arithmetic.mjs --out DIR [--seeds 1,2,3] [--images 10000] [--threads 1] [--only trainings|attacks] [--document FILE]
 //
 // Trainings: clean accuracy of lenet5, bnn and xnor, by the fit of the preset `paper`. Attacks: adversarial accuracy of three bnn
 // networks trained in float, each arithmetic from the same starts, so that images are paired. `float, other starts` is float
 // again from other random starts: how far two runs of one arithmetic are apart.
 //
 // Each finished measurement is a file in DIR, so that a repeated command goes on where it was stopped. What is there so far stands
-// in docs/results/gradient-arithmetic.json; tables in Markdown go to standard output.
+// in docs/results/gradient-arithmetic.json, or FILE; tables in Markdown go to standard output. HARDBIT_BF16=emulate measures bf16 too on a
+// CPU with AVX-512 that does not multiply it.
 import { existsSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -42,7 +43,7 @@ const attackOptions = [
 ];
 
 function readOptions() {
-  const texts = { out: '', seeds: '1,2,3', images: '10000', threads: '1', only: '' };
+  const texts = { out: '', seeds: '1,2,3', images: '10000', threads: '1', only: '', document: DOCUMENT };
   const options = Object.fromEntries(Object.keys(texts).map((name) => [name, { type: 'string' }]));
   const given = { ...texts, ...parseArgs({ options }).values };
   const numbers = (name, low) => {
@@ -57,7 +58,14 @@ function readOptions() {
   }
   const [images] = numbers('images', 2);
   const [threads] = numbers('threads', 1);
-  return { out: given.out, seeds: numbers('seeds', 0), images, threads, only: given.only };
+  return {
+    out: given.out,
+    seeds: numbers('seeds', 0),
+    images,
+    threads,
+    only: given.only,
+    document: resolve(given.document),
+  };
 }
 
 /** The arithmetics that this CPU has, and why it lacks the others. */
@@ -289,8 +297,8 @@ function compareAttacks(cells) {
 }
 
 /** What a folder holds of the planned work. */
-function assemble(measurements, { seeds, images, threads }, { arithmetics, unsupported }) {
-  const { trainings, cells } = planWork({ seeds, only: '' }, arithmetics);
+function assemble(measurements, { seeds, images, threads, only }, { arithmetics, unsupported }) {
+  const { trainings, cells } = planWork({ seeds, only }, arithmetics);
   const found = (each, name) => {
     const figures = measurements.find(name);
     return figures === undefined ? [] : [{ ...each, ...figures }];
@@ -301,7 +309,7 @@ function assemble(measurements, { seeds, images, threads }, { arithmetics, unsup
   return {
     study: 'gradient-arithmetic',
     machine: describeMachine(threads),
-    command: `node scripts/studies/gradient-arithmetic.mjs --out DIR --seeds ${seeds} --images ${images} --threads ${threads}`,
+    command: `node scripts/studies/gradient-arithmetic.mjs --out DIR --seeds ${seeds} --images ${images} --threads ${threads}${only === '' ? '' : ` --only ${only}`}`,
     complete: networks.length === trainings.length && attacked.length === cells.length,
     dataset: 'mnist',
     inputBits: INPUT_BITS,
@@ -372,7 +380,7 @@ async function run(options) {
   const { trainings, cells } = planWork(options, found.arithmetics);
   const write = () => {
     const assembled = assemble(measurements, options, found);
-    writeFileAtomic(DOCUMENT, `${JSON.stringify(assembled, null, 2)}\n`);
+    writeFileAtomic(options.document, `${JSON.stringify(assembled, null, 2)}\n`);
     return assembled;
   };
   for (const training of trainings) {
