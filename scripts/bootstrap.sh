@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a checkout ready: installs what is missing on the system, the npm packages, and builds. Run it as often as
 # you like. With --dev also what the tests need (GoogleTest), with --ci also what .ci/run needs (clang with its
-# sanitizers, fuzzer and OpenMP, clang-format, and a cross compiler and emulator of AArch64).
+# sanitizers, fuzzer and OpenMP, clang-format, ccache, and a cross compiler and emulator of AArch64).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -39,6 +39,7 @@ has_header oneapi/dnnl/dnnl.hpp || missing+=(onednn)
 if [ $dev = yes ]; then has_header gtest/gtest.h || missing+=(gtest); fi
 if [ $ci = yes ]; then
   command -v clang-format >/dev/null || missing+=(clang-format)
+  command -v ccache >/dev/null || missing+=(ccache)
   # Debian's numbered compilers stand beside, or in place of, the plain name.
   clang=$(compgen -c clang++ | grep -xE 'clang\+\+(-[0-9]+)?' | head -n 1 || true)
   [ -n "$clang" ] || missing+=(clang)
@@ -57,12 +58,12 @@ fi
 
 if [ ${#missing[@]} -gt 0 ]; then
   if command -v apt-get >/dev/null; then
-    declare -A package=([npm]=npm [compiler]=g++ [make]=make [cmake]=cmake [onednn]=libdnnl-dev [gtest]=libgtest-dev [clang-format]=clang-format
+    declare -A package=([npm]=npm [compiler]=g++ [make]=make [cmake]=cmake [onednn]=libdnnl-dev [gtest]=libgtest-dev [clang-format]=clang-format [ccache]=ccache
       [clang]=clang [clang-runtime]=libclang-rt-dev [libomp]=libomp-dev
       [aarch64]=g++-aarch64-linux-gnu [qemu]=qemu-user [googletest]=googletest)
     update='apt-get update -q' install='apt-get install -q -y --no-install-recommends'
   elif command -v dnf >/dev/null; then
-    declare -A package=([npm]=npm [compiler]=gcc-c++ [make]=make [cmake]=cmake [onednn]=onednn-devel [gtest]=gtest-devel [clang-format]=clang-tools-extra
+    declare -A package=([npm]=npm [compiler]=gcc-c++ [make]=make [cmake]=cmake [onednn]=onednn-devel [gtest]=gtest-devel [clang-format]=clang-tools-extra [ccache]=ccache
       [clang]=clang [clang-runtime]=compiler-rt [libomp]=libomp-devel)
     update='true' install='dnf install -y'
   else

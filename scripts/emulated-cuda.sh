@@ -18,6 +18,6 @@ guarded_2() { HARDBIT_EMULATION_GUARD=1 half_2; }
 typescript() {
   HARDBIT_EMULATION_GUARD=1 HARDBIT_ADDON=$PWD/build/emulate/Release/hardbit.node \
     HARDBIT_PACKED_ADDON=$PWD/build/emulate/Release/hardbit_packed.node \
-    node node_modules/mocha/bin/mocha.js --timeout 240000 'test/cuda/*.test.ts'
+    node node_modules/mocha/bin/mocha.js --parallel --jobs 2 --timeout 240000 'test/cuda/*.test.ts'
 }
 side_by_side guarded_1 guarded_2 in_place typescript
