@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The CUDA back end by nvcc, and what a machine without a GPU can say of it: it compiles, hot kernels keep their registers, and
-# the addon loads, tells why there is no GPU, and computes on the CPU. It is built for Ampere, whose code Ada runs too, and Hopper (others
-# by HARDBIT_CUDA_ARCHITECTURES, as CMake names them). The sources whose code depends on the generation, since they reach inline assembly,
-# are then compiled for each further one as well, without the host's half: to the PTX of the first generation that has what they use, and
-# from there by ptxas for each (HARDBIT_CUDA_FURTHER="80:86,89 100:120" names others).
+# the addon loads, tells why there is no GPU, and computes on the CPU. It is built for Hopper (others by HARDBIT_CUDA_ARCHITECTURES, as
+# CMake names them). The sources whose code depends on the generation, since they reach inline assembly, are then compiled for each
+# further one as well, without the host's half: to the PTX of the first generation that has what they use, and from there by ptxas
+# for each (HARDBIT_CUDA_FURTHER="80:80,86,89,90 100:100,120" names others).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,7 +11,7 @@ if ! command -v nvcc >/dev/null; then
   echo 'cuda-build: nvcc is missing here; not built.'
   exit 0
 fi
-export HARDBIT_CUDA_ARCHITECTURES=${HARDBIT_CUDA_ARCHITECTURES:-80-real;90a-real}
+export HARDBIT_CUDA_ARCHITECTURES=${HARDBIT_CUDA_ARCHITECTURES:-90a-real}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! node scripts/build.mjs --cuda >"$log" 2>&1; then
@@ -19,7 +19,7 @@ if ! node scripts/build.mjs --cuda >"$log" 2>&1; then
   exit 1
 fi
 # How they are compiled, one command a line.
-commands=$(HARDBIT_CUDA_FURTHER=${HARDBIT_CUDA_FURTHER-80:86,89,90 100:100,120} node --input-type=module -e "
+commands=$(HARDBIT_CUDA_FURTHER=${HARDBIT_CUDA_FURTHER-80:80,86,89,90 100:100,120} node --input-type=module -e "
 import { readFileSync } from 'node:fs';
 import { basename } from 'node:path';
 const text = new Map();
