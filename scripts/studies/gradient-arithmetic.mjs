@@ -309,6 +309,7 @@ function assemble(measurements, { seeds, images, threads, only }, { arithmetics,
   return {
     study: 'gradient-arithmetic',
     machine: describeMachine(threads),
+    bf16: process.env['HARDBIT_BF16'] === 'emulate' ? 'emulated' : "the processor's",
     command: `node scripts/studies/gradient-arithmetic.mjs --out DIR --seeds ${seeds} --images ${images} --threads ${threads}${only === '' ? '' : ` --only ${only}`}`,
     complete: networks.length === trainings.length && attacked.length === cells.length,
     dataset: 'mnist',
