@@ -24,6 +24,14 @@ const { values: options } = parseArgs({
   },
 });
 
+const seconds = Number(options.seconds);
+if (!(seconds > 0 && seconds <= 3600)) {
+  process.stderr.write(
+    `hardbit: --seconds is '${options.seconds}'; expected a number above 0, up to 3600.\n`,
+  );
+  process.exit(1);
+}
+
 const folder = mkdtempSync(join(tmpdir(), 'hardbit-latency-'));
 const file = join(folder, 'network.hbit');
 const model = createModel(options.model, {
@@ -91,7 +99,7 @@ for (let round = 0; round < ROUNDS; round++) {
     // One a round: a monitor that goes on counts the time between as a delay.
     const monitor = monitorEventLoopDelay({ resolution: 1 });
     monitor.enable();
-    for (const latency of (await run(Number(options.seconds) / ROUNDS)) ?? []) latencies.push(latency);
+    for (const latency of (await run(seconds / ROUNDS)) ?? []) latencies.push(latency);
     monitor.disable();
     if (watched) delays.push({ mean: monitor.mean, p99: monitor.percentile(99), max: monitor.max });
   }
