@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/byte_gradient.h"
+#include "cpu/product/bit_string.h"
 #include "runtime/threads.h"
 
 // The gradient of a convolution's input is a convolution of dy: each input place sums the outputs whose
@@ -23,28 +24,7 @@ constexpr std::uint8_t zero_byte = 128;
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
-/// Bits [at, at + n) of a row, n ≤ 64; what lies above them is anything.
-std::uint64_t read_bits(const std::uint64_t* row, std::int64_t at, std::int64_t n) {
-  const std::int64_t word = at / 64;
-  const auto shift = static_cast<int>(at % 64);
-  std::uint64_t bits = row[word] >> shift;
-  if (shift + n > 64) bits |= row[word + 1] << (64 - shift);
-  return bits;
-}
-
 }  // namespace
-
-InputAxis::InputAxis(std::int64_t size, std::int64_t taps, std::int64_t stride_, std::int64_t dilation_,
-                     std::int64_t before_)
-    : stride(stride_), dilation(dilation_), before(before_), reach((taps - 1) * dilation_ / stride_) {
-  for (std::int64_t first = 0; first < std::min(stride, size); ++first) {
-    Phase phase{.first = first, .count = (size - 1 - first) / stride + 1, .taps = {}};
-    for (std::int64_t a = taps - 1; a >= 0; --a) {
-      if (a * dilation % stride == (first + before) % stride) phase.taps.push_back(a);
-    }
-    phases.push_back(std::move(phase));
-  }
-}
 
 InputGradientWeights::InputGradientWeights(const ByteKernels& kernels, const Conv2d& conv,
                                            const std::uint64_t* planes, std::span<const int> coefficients)

@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "cpu/input_axis.h"
 #include "cpu/kernels/gradient.h"
 #include "cpu/kernels/product.h"
 #include "ops/binary_conv2d.h"
@@ -42,25 +43,6 @@ constexpr std::int64_t factor_period(std::int64_t channels, std::int64_t length)
 void quantize_gradient(const GradientKernels& kernels, const float* x, std::int64_t rows, std::int64_t length,
                        std::int64_t channels, std::int64_t per, int levels, const Draws& draws,
                        std::uint8_t* codes, float* scales);
-
-/// The places of one axis of an input by their remainder: those with (i + before) mod stride = r meet the
-/// taps a with a·dilation mod stride = r, at the output o = ⌊(i + before) / stride⌋ − ⌊a·dilation / stride⌋.
-struct InputAxis {
-  struct Phase {
-    std::int64_t first;              // smallest place
-    std::int64_t count;              // of places, `stride` apart
-    std::vector<std::int64_t> taps;  // by rising output, that is from the last to the first
-  };
-  std::int64_t stride, dilation, before;
-  std::vector<Phase> phases;
-  /// What is taken from ⌊(i + before) / stride⌋ at most.
-  std::int64_t reach;
-
-  InputAxis(std::int64_t size, std::int64_t taps, std::int64_t stride, std::int64_t dilation,
-            std::int64_t before);
-  std::int64_t step(std::int64_t tap) const { return tap * dilation / stride; }
-  std::int64_t output(std::int64_t place) const { return (place + before) / stride; }
-};
 
 /// Weights as the gradient of the input reads them: for each phase of rows and columns and each group one
 /// product of the taps that meet there. Made once where weights are frozen.

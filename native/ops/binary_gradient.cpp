@@ -7,6 +7,7 @@
 #include "cpu/byte_gradient.h"
 #include "cpu/byte_weights_cache.h"
 #include "cpu/conv2d.h"
+#include "cpu/float_gradient.h"
 #include "cpu/onednn.h"
 #include "cuda/byte_gradient.h"
 #include "cuda/conv2d.h"
@@ -143,6 +144,13 @@ cuda::OutputGradient output_gradient(const Conv2d& conv, const Tensor& dy, const
           pooling->index.data<const std::uint8_t>()};
 }
 
+/// The kernels that sum fp32 gradients of a convolution under signs; null where oneDNN multiplies.
+const cpu::SignSumKernels* sign_sums(const Conv2d& conv, Device device, GradientArithmetic arithmetic) {
+  const bool wanted =
+      device == Device::cpu && arithmetic == GradientArithmetic::f32 && cpu::sums_under_signs(conv);
+  return wanted ? cpu::selected_sign_sum() : nullptr;
+}
+
 /// dL/dx [N, H, W, C] of a checked convolution or, as N images of one pixel, of a matrix product.
 Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Tensor& given,
                       const Pooled& pooling, const Tensor& planes, const std::vector<double>& coefficients,
@@ -160,7 +168,17 @@ Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Te
   const bool pooled = !few && takes_pooled(pooling, gradient.arithmetic, device);
   const Tensor dy = pooling && !pooled ? spread(conv, given, *pooling) : given;
   const auto* const g = dy.data<float>();
-  if (gradient.arithmetic == GradientArithmetic::f32 || few) {
+  const auto* const sums = sign_sums(conv, device, gradient.arithmetic);
+  if (sums != nullptr && factors.size() == 1) {
+    const Tensor scales = channel_scales(scale, conv.m, device);
+    Tensor signed_scales = scales;
+    if (factors[0] != 1) {
+      signed_scales = Tensor::empty(DType::f32, {conv.m});
+      std::ranges::transform(scales.span<const float>(), signed_scales.data<float>(),
+                             [&](float s) { return s * static_cast<float>(factors[0]); });
+    }
+    cpu::float_backward_input(*sums, conv, g, planes.data<std::uint64_t>(), signed_scales.data<float>(), out);
+  } else if (gradient.arithmetic == GradientArithmetic::f32 || few) {
     const Tensor w = planes_to_float(planes, coefficients, channel_scales(scale, conv.m, device));
     if (product) {
       dispatch<cpu::matmul, cuda::matmul>(device, false, false, conv.n, conv.c, conv.m, g, w.data<float>(),
@@ -274,6 +292,11 @@ Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const T
           cuda::byte_backward_weight(conv, padding, output_gradient(conv, dy, pooled ? &*pooling : nullptr),
                                      signs, codes, bits.value_or(1), draws, out);
         });
+    return dw;
+  }
+  const auto* const sums = bits ? nullptr : sign_sums(conv, device, gradient.arithmetic);
+  if (sums != nullptr) {
+    cpu::float_backward_weight(*sums, conv, padding, g, x.data<std::uint64_t>(), out);
     return dw;
   }
   const Tensor real = bits ? codes_to_float(x, *bits) : unpack_signs(x);

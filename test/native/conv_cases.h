@@ -70,4 +70,30 @@ inline const std::vector<ConvCase> odd_convs = {
     {1, 40, 3, 16, 17, {3, 3}, {.padding = {1, 1, 1, 1}}},
 };
 
+/// Calls f(element of x, of w, of y) for every product; x −1 for a padded element.
+template <class F>
+void for_each_product(const ops::Conv2d& v, const F& f) {
+  const auto& g = v.geometry;
+  const std::int64_t in = v.c / g.groups;
+  for (std::int64_t n = 0; n < v.n; ++n) {
+    for (std::int64_t i = 0; i < v.oh; ++i) {
+      for (std::int64_t j = 0; j < v.ow; ++j) {
+        for (std::int64_t m = 0; m < v.m; ++m) {
+          for (std::int64_t a = 0; a < v.kh; ++a) {
+            for (std::int64_t b = 0; b < v.kw; ++b) {
+              const std::int64_t row = i * g.stride[0] + a * g.dilation[0] - g.padding[0];
+              const std::int64_t column = j * g.stride[1] + b * g.dilation[1] - g.padding[2];
+              const bool inside = row >= 0 && row < v.h && column >= 0 && column < v.w;
+              for (std::int64_t c = 0; c < in; ++c) {
+                f(inside ? ((n * v.h + row) * v.w + column) * v.c + m / (v.m / g.groups) * in + c : -1,
+                  ((m * v.kh + a) * v.kw + b) * in + c, ((n * v.oh + i) * v.ow + j) * v.m + m);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
 }  // namespace hardbit::test
