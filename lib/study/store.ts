@@ -2,7 +2,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { HardbitError } from '../errors.js';
-import { makeFolder, readFile, sha256, writeFileAtomic } from '../files.js';
+import { isTemporary, makeFolder, readFile, sha256, writeFileAtomic } from '../files.js';
 import { LOCK_FILE, lockFolder } from './lock.js';
 import {
   datasetSchema,
@@ -74,7 +74,6 @@ const headSchema = z.strictObject({
 export type StudyHead = Omit<z.infer<typeof headSchema>, 'schema' | 'version'>;
 
 const STUDY_FILE = 'study.json';
-const temporaryName = /^\.hardbit-\d+-[0-9a-f]+\.tmp$/;
 
 /**
  * A study's folder: study.json, environment.json, networks/, cells/ and, at the end, finished.json. Every file is written
@@ -96,7 +95,7 @@ export class StudyStore {
   static open(folder: string, study: StudyHead, resume: boolean): StudyStore {
     const path = join(folder, STUDY_FILE);
     makeFolder(folder);
-    const names = readdirSync(folder).filter((name) => name !== LOCK_FILE && !temporaryName.test(name));
+    const names = readdirSync(folder).filter((name) => name !== LOCK_FILE && !isTemporary(name));
     if (names.length > 0) {
       const found = existsSync(path) ? headSchema.safeParse(parseJson(readFile(path))) : null;
       if (found === null) {
@@ -143,7 +142,7 @@ export class StudyStore {
       makeFolder(join(folder, part));
       // Left behind by a process that was killed while it wrote.
       for (const name of readdirSync(join(folder, part))) {
-        if (temporaryName.test(name)) rmSync(join(folder, part, name), { force: true });
+        if (isTemporary(name)) rmSync(join(folder, part, name), { force: true });
       }
     }
     return store;

@@ -12,8 +12,8 @@
 
 // The gradient of a convolution's input is a convolution of dy, as in byte_backward_input.cpp: each phase of
 // places is a plain stride-1 convolution. Some rows of dy at a time become tables of sums, four output
-// channels a table; the lanes are input channels, their signs the weights. Columns beside the image are tables
-// of zeros; rows above and below it are left out.
+// channels a table; the lanes are input channels, their signs the weights. Columns beside the image are
+// tables of zeros; rows above and below it are left out.
 
 namespace hardbit::cpu {
 namespace {
@@ -262,8 +262,8 @@ class InputGradient {
     const std::int64_t column = columns_.output(part.across.first) - image_.first_column;
     for (std::int64_t n = 0; n < unit.images; ++n) {
       for (std::int64_t i = begin; i < end; i += rows_.stride) {
-        const float* place = scratch.tables + (n * count + rows_.output(i) - first_row) * image_.row() +
-                             column * image_.pixel;
+        const float* place =
+            scratch.tables + (n * count + rows_.output(i) - first_row) * image_.row() + column * image_.pixel;
         float* out = dx_ + (((unit.image + n) * conv_.h + i) * conv_.w + part.across.first) * conv_.c;
         for (std::int64_t j = 0; j < part.across.count; ++j) {
           scratch.places.push_back(place);
@@ -285,8 +285,8 @@ class InputGradient {
     for (std::int64_t p = 0; p < count; p += sign_sum_rows) {
       const int rows = static_cast<int>(std::min<std::int64_t>(sign_sum_rows, count - p));
       for (int r = 0; r < rows; ++r)
-        tables[static_cast<std::size_t>(r)] = scratch.places[static_cast<std::size_t>(p + r)] +
-                                              group * image_.group_tables * sign_sum_table;
+        tables[static_cast<std::size_t>(r)] =
+            scratch.places[static_cast<std::size_t>(p + r)] + group * image_.group_tables * sign_sum_table;
       for (std::int64_t c = 0; c < channels; c += sign_sum_lanes) {
         for (int r = 0; r < rows; ++r)
           outs[static_cast<std::size_t>(r)] =

@@ -9,14 +9,15 @@
 #include "runtime/threads.h"
 
 // The gradient of a convolution's weights sums over pixels. Four neighbours of one output channel of dy are a
-// table; the lanes are input channels. Their signs are repacked by channel, once a row of x with its padding, and
-// then shifted for each tap to where the pixels of dy are, 32 a word. Some rows of dy at a time are summed in
-// registers and added to dw.
-//  - Rows are padded with zeros of dy to whole tables. Where the kernel is one pixel and nothing is padded, pixels
-//  are cut into rows of one length, whatever the image.
-//  - With a stride, a row of x keeps the columns that one tap reads side by side: one part for each remainder.
-//  - Pixels outside of the image are ones where the padding is. Else they count as −1, which is corrected at the
-//  end.
+// table; the lanes are input channels. Their signs are repacked by channel, once a row of x with its padding,
+// and then shifted for each tap to where the pixels of dy are, 32 a word. Some rows of dy at a time are
+// summed in registers and added to dw.
+//  - Rows are padded with zeros of dy to whole tables. Where the kernel is one pixel and nothing is padded,
+//  pixels are cut into rows of one length, whatever the image.
+//  - With a stride, a row of x keeps the columns that one tap reads side by side: one part for each
+//  remainder.
+//  - Pixels outside of the image are ones where the padding is. Else they count as −1, which is corrected at
+//  the end.
 
 namespace hardbit::cpu {
 namespace {
@@ -52,7 +53,8 @@ class WeightGradient {
         row_tables_(divide_up(row_, sign_sum_values)),
         chunk_(std::clamp<std::int64_t>(tables_at_a_time / row_tables_, 1, rows_)),
         tap_words_(divide_up(chunk_ * row_tables_, 8)),
-        part_words_(divide_up(row_ + (conv.kw - 1) * conv.geometry.dilation[1] / conv.geometry.stride[1], 32) + 1),
+        part_words_(
+            divide_up(row_ + (conv.kw - 1) * conv.geometry.dilation[1] / conv.geometry.stride[1], 32) + 1),
         group_lanes_(round_up(conv.group_channels(), sign_sum_block)),
         pitch_(group_lanes_ * conv.geometry.groups),
         zeros_(Tensor::zeros(DType::f32, {conv.m})) {
@@ -133,15 +135,16 @@ class WeightGradient {
     repack_rows(first * chunk_, std::min((first + count) * chunk_, rows_));
     const std::int64_t taps = conv_.kh * conv_.kw;
     const std::int64_t tap_words = tap_words_ * pitch_;
-    parallel_for(count * taps, element_grain / (4 * tap_words) + 1, [&](std::int64_t begin, std::int64_t end) {
-      std::fill_n(out + begin * tap_words, (end - begin) * tap_words, 0);
-      for (std::int64_t i = begin; i < end; ++i)
-        shift_rows((first + i / taps) * chunk_, i % taps, out + i * tap_words);
-    });
+    parallel_for(count * taps, element_grain / (4 * tap_words) + 1,
+                 [&](std::int64_t begin, std::int64_t end) {
+                   std::fill_n(out + begin * tap_words, (end - begin) * tap_words, 0);
+                   for (std::int64_t i = begin; i < end; ++i)
+                     shift_rows((first + i / taps) * chunk_, i % taps, out + i * tap_words);
+                 });
   }
 
-  /// Rows of x that rows [first, last) of dy read, by channel: words [row of x][remainder][word][lane]; and one
-  /// part for rows outside of the image.
+  /// Rows of x that rows [first, last) of dy read, by channel: words [row of x][remainder][word][lane]; and
+  /// one part for rows outside of the image.
   void repack_rows(std::int64_t first, std::int64_t last) {
     images_.clear();
     std::int64_t slots = 0;
@@ -225,7 +228,8 @@ class WeightGradient {
     const std::int64_t end = std::min(row + chunk_, rows_);
     const std::int64_t at = flat_ ? 0 : tap % conv_.kw * conv_.geometry.dilation[1];
     const std::int64_t stride = conv_.geometry.stride[1];
-    const auto remainder = std::find(remainders_.begin(), remainders_.end(), at % stride) - remainders_.begin();
+    const auto remainder =
+        std::find(remainders_.begin(), remainders_.end(), at % stride) - remainders_.begin();
     const std::int64_t part = part_words_ * pitch_;
     const std::int64_t slot_words = static_cast<std::int64_t>(remainders_.size()) * part;
     const Image* image = images_.data();
@@ -238,10 +242,10 @@ class WeightGradient {
     for (; row < end; ++row) {
       const std::int64_t input = flat_ ? row : row_of(o, tap / conv_.kw);
       const bool there = flat_ || (input >= 0 && input < conv_.h);
-      const std::uint32_t* const from =
-          there ? signs_.data<const std::uint32_t>() + (image->slot + input - image->row) * slot_words +
-                      remainder * part
-                : outside_;
+      const std::uint32_t* const from = there ? signs_.data<const std::uint32_t>() +
+                                                    (image->slot + input - image->row) * slot_words +
+                                                    remainder * part
+                                              : outside_;
       for (std::int64_t done = 0; done < row_;) {
         const std::int64_t bit = to + done;
         const std::int64_t count = std::min(32 - bit % 32, row_ - done);
@@ -300,7 +304,8 @@ class WeightGradient {
       float* const out = tables + (row - begin) * row_tables_ * sign_sum_table;
       const std::int64_t length = std::min(row_, pixels_ - row * row_);
       const std::int64_t whole = length / sign_sum_values;
-      for (std::int64_t v = 0; v < sign_sum_values; ++v) values[static_cast<std::size_t>(v)] = first + v * conv_.m;
+      for (std::int64_t v = 0; v < sign_sum_values; ++v)
+        values[static_cast<std::size_t>(v)] = first + v * conv_.m;
       SignSumTables job{.values = values.data(),
                         .rows = whole,
                         .row_step = sign_sum_values * conv_.m,
@@ -337,39 +342,40 @@ class WeightGradient {
       columns.back().push_back(j);
     }
     const auto row_inside = [&](std::int64_t o, std::int64_t a) { return inside(row_of(o, a), 0); };
-    parallel_for(conv_.m, element_grain / (rows_ * conv_.kw + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
-      const auto width = static_cast<std::size_t>(end - begin);
-      std::vector<double> given(static_cast<std::size_t>(taps) * width);
-      std::vector<double> sums(width);
-      for (std::int64_t o = 0; o < conv_.oh; ++o) {
-        bool beyond = false;
-        for (std::int64_t a = 0; a < conv_.kh; ++a) beyond = beyond || !row_inside(o, a);
-        for (std::int64_t b = 0; b <= conv_.kw; ++b) {
-          const std::vector<std::int64_t>& places = columns[static_cast<std::size_t>(b)];
-          if (places.empty() || (b == conv_.kw && !beyond)) continue;
-          std::ranges::fill(sums, 0);
-          for (std::int64_t n = 0; n < conv_.n; ++n) {
-            for (const std::int64_t j : places) {
-              const float* const pixel = dy_ + ((n * conv_.oh + o) * conv_.ow + j) * conv_.m + begin;
-              for (std::size_t i = 0; i < width; ++i) sums[i] += static_cast<double>(pixel[i]);
+    parallel_for(
+        conv_.m, element_grain / (rows_ * conv_.kw + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
+          const auto width = static_cast<std::size_t>(end - begin);
+          std::vector<double> given(static_cast<std::size_t>(taps) * width);
+          std::vector<double> sums(width);
+          for (std::int64_t o = 0; o < conv_.oh; ++o) {
+            bool beyond = false;
+            for (std::int64_t a = 0; a < conv_.kh; ++a) beyond = beyond || !row_inside(o, a);
+            for (std::int64_t b = 0; b <= conv_.kw; ++b) {
+              const std::vector<std::int64_t>& places = columns[static_cast<std::size_t>(b)];
+              if (places.empty() || (b == conv_.kw && !beyond)) continue;
+              std::ranges::fill(sums, 0);
+              for (std::int64_t n = 0; n < conv_.n; ++n) {
+                for (const std::int64_t j : places) {
+                  const float* const pixel = dy_ + ((n * conv_.oh + o) * conv_.ow + j) * conv_.m + begin;
+                  for (std::size_t i = 0; i < width; ++i) sums[i] += static_cast<double>(pixel[i]);
+                }
+              }
+              for (std::int64_t tap = 0; tap < taps; ++tap) {
+                const bool whole = !row_inside(o, tap / conv_.kw);
+                if (b != (whole ? conv_.kw : tap % conv_.kw)) continue;
+                double* const sum = given.data() + static_cast<std::size_t>(tap) * width;
+                for (std::size_t i = 0; i < width; ++i) sum[i] += sums[i];
+              }
             }
           }
-          for (std::int64_t tap = 0; tap < taps; ++tap) {
-            const bool whole = !row_inside(o, tap / conv_.kw);
-            if (b != (whole ? conv_.kw : tap % conv_.kw)) continue;
-            double* const sum = given.data() + static_cast<std::size_t>(tap) * width;
-            for (std::size_t i = 0; i < width; ++i) sum[i] += sums[i];
+          for (std::size_t i = 0; i < width; ++i) {
+            for (std::int64_t tap = 0; tap < taps; ++tap) {
+              const auto sum = static_cast<float>(given[static_cast<std::size_t>(tap) * width + i]);
+              float* const out = dw_ + (begin + static_cast<std::int64_t>(i)) * conv_.k() + tap * channels;
+              for (std::int64_t c = 0; c < channels; ++c) out[c] += sum;
+            }
           }
-        }
-      }
-      for (std::size_t i = 0; i < width; ++i) {
-        for (std::int64_t tap = 0; tap < taps; ++tap) {
-          const auto sum = static_cast<float>(given[static_cast<std::size_t>(tap) * width + i]);
-          float* const out = dw_ + (begin + static_cast<std::int64_t>(i)) * conv_.k() + tap * channels;
-          for (std::int64_t c = 0; c < channels; ++c) out[c] += sum;
-        }
-      }
-    });
+        });
   }
 
   const SignSumKernels& kernels_;
@@ -382,8 +388,8 @@ class WeightGradient {
   std::int64_t pixels_;
   std::int64_t row_, rows_;  // pixels of a row of dy; rows
   std::int64_t row_tables_;
-  std::int64_t chunk_;      // rows that are summed at a time
-  std::int64_t tap_words_;  // of one lane in a chunk
+  std::int64_t chunk_;       // rows that are summed at a time
+  std::int64_t tap_words_;   // of one lane in a chunk
   std::int64_t part_words_;  // of one lane in a row of x, and one more
   std::int64_t group_lanes_, pitch_;
   std::vector<std::int64_t> remainders_;  // of columns, those that taps read

@@ -7,18 +7,19 @@
 namespace hardbit::cpu {
 
 // Gradients of binary convolutions in fp32 by sums under signs (cpu/kernels/sign_sum.h): one operand is real,
-// the other is one plane of ±1. The order of each sum is a function of the shapes alone: results are the same on
-// every row of the table and thread count. A matrix product [N, K] x [M, K] is the convolution of N images of
-// one pixel.
+// the other is one plane of ±1. The order of each sum is a function of the shapes alone: results are the same
+// on every row of the table and thread count. A matrix product [N, K] x [M, K] is the convolution of N images
+// of one pixel.
 
-/// Whether these sums beat oneDNN's products, by measurement: a table has to serve many sums, and one block of
-/// lanes is not worth its loads.
+/// Whether these sums beat oneDNN's products, by measurement: a table has to serve many sums, and one block
+/// of lanes is not worth its loads.
 inline bool sums_under_signs(const ops::Conv2d& conv) {
   const std::int64_t blocks = (conv.group_channels() + sign_sum_block - 1) / sign_sum_block;
-  return blocks >= 2 && conv.kh * conv.kw * blocks >= 8;
+  return blocks >= 2 && conv.kh * conv.kw * blocks >= 12;
 }
 
-/// dx [n, h, w, c] of weights factor·s, s the signs of `plane` [m][words(k)] and one factor an output channel.
+/// dx [n, h, w, c] of weights factor·s, s the signs of `plane` [m][words(k)] and one factor an output
+/// channel.
 void float_backward_input(const SignSumKernels& kernels, const ops::Conv2d& conv, const float* dy,
                           const std::uint64_t* plane, const float* factors, float* dx);
 

@@ -22,11 +22,13 @@ const bars = [
     const { layer, batch } = split(row.shape);
     return { layer, what: `forward, batch ${batch}`, fraction: row.fraction };
   }),
-  ...read('gradients').rows.map((row) => ({
-    layer: split(row.shape).layer,
-    what: row.name.endsWith('inputs') ? 'int8 gradient of inputs' : 'int8 gradient of weights',
-    fraction: row.fraction,
-  })),
+  ...read('gradients')
+    .rows.filter(({ name }) => name.startsWith('int8'))
+    .map((row) => ({
+      layer: split(row.shape).layer,
+      what: row.name.endsWith('inputs') ? 'int8 gradient of inputs' : 'int8 gradient of weights',
+      fraction: row.fraction,
+    })),
 ];
 
 const kinds = [

@@ -1,5 +1,14 @@
 import { fork } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -71,7 +80,15 @@ describe('a killed download', () => {
       }
     }
     expect(kills).to.equal(KILLS);
+    // A kill seldom meets a file that is being written: one is left here, and all are made old.
+    mkdirSync(data, { recursive: true });
+    const recent = join(data, '.hardbit-1-5678.tmp');
+    writeFileSync(join(data, '.hardbit-1-1234.tmp'), 'half');
+    for (const name of readdirSync(data)) utimesSync(join(data, name), 0, 0);
+    writeFileSync(recent, 'half');
     expect(await run(null)).to.equal(0);
+    expect(existsSync(recent), 'another process may be writing it').to.equal(true);
+    rmSync(recent);
     expect(readdirSync(data).sort(), 'what the killed ones left is swept up').to.deep.equal(
       Object.keys(registry.files).sort(),
     );

@@ -130,7 +130,8 @@ struct FloatKernel {
 /// A loop over registers alone: what the arithmetic of an instruction set could do at most.
 struct Limit {
   /// "popcount" (xor, popcount and add, or the table lookups or full adders that do the same faster), "int8"
-  /// (multiply and accumulate bytes), "fp32" (fused multiply-add where there is one).
+  /// (multiply and accumulate bytes), "fp32" (fused multiply-add where there is one), "sums" (sums of floats
+  /// under signs, sign_sum.h, where there are).
   const char* name;
   Isa isa;
   /// Multiply-accumulates of one iteration, bits for "popcount".

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "cpu/kernels/product.h"
+#include "cpu/kernels/sign_sum.h"
 #include "runtime/error.h"
 
 namespace hardbit::cpu {
@@ -80,6 +81,9 @@ std::span<const Limit> limits() {
     fp32_limit_avx512bw,
     fp32_limit_avx512vnni,
     fp32_limit_avx512,
+    sums_limit_avx512bw,
+    sums_limit_avx512vnni,
+    sums_limit_avx512,
 #endif
 #if defined(__aarch64__)
     popcount_limit_neon,

@@ -3,12 +3,13 @@
 #include <cstdint>
 #include <span>
 
+#include "cpu/kernels/product.h"
 #include "runtime/cpu_features.h"
 
 // Sums of floats under signs, Σ ±v, faster than by multiplying: four values are added up once under each of
 // their sixteen signs, and these sums are a table that fills one wide register. A permutation then looks up
-// sixteen outputs at once, each by four signs of its own: one permutation and one addition do the work of four
-// multiply-additions. All sums are fp32. Plain data and declarations only, as in product.h.
+// sixteen outputs at once, each by four signs of its own: one permutation and one addition do the work of
+// four multiply-additions. All sums are fp32. Plain data and declarations only, as in product.h.
 
 namespace hardbit::cpu {
 
@@ -26,8 +27,8 @@ struct SignSumTile {
   /// Row r's tables of segment s begin at tables[r] + table_segments[s].
   const float* const* tables;
   const std::ptrdiff_t* table_segments;
-  /// Lane l's signs of segment s: 32 a word, words[word_segments[s] + i·word_pitch + l], lowest bits first; +1
-  /// where a bit is set. Whole blocks of lanes can be read.
+  /// Lane l's signs of segment s: 32 a word, words[word_segments[s] + i·word_pitch + l], lowest bits first;
+  /// +1 where a bit is set. Whole blocks of lanes can be read.
   const std::uint32_t* words;
   const std::ptrdiff_t* word_segments;
   std::ptrdiff_t word_pitch;
@@ -48,8 +49,8 @@ struct SignSumTables {
   float* out;
 };
 
-/// `count` signs of a lane, bits [from, from + count) of `words` (32 a word, word_pitch apart, one word more than
-/// holds them), become bits [to, to + count) of out[lane], to + count ≤ 32, where there are zeros.
+/// `count` signs of a lane, bits [from, from + count) of `words` (32 a word, word_pitch apart, one word more
+/// than holds them), become bits [to, to + count) of out[lane], to + count ≤ 32, where there are zeros.
 struct SignWindow {
   const std::uint32_t* words;
   std::ptrdiff_t word_pitch;
@@ -77,6 +78,12 @@ const SignSumKernels* selected_sign_sum();
 
 // The rows.
 extern const SignSumKernels sign_sum_generic;
+#if defined(__x86_64__)
+extern const SignSumKernels sign_sum_avx2;
 extern const SignSumKernels sign_sum_avx512;
+extern const Limit sums_limit_avx512bw;
+extern const Limit sums_limit_avx512vnni;
+extern const Limit sums_limit_avx512;
+#endif
 
 }  // namespace hardbit::cpu

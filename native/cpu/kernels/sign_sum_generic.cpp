@@ -57,7 +57,11 @@ void sum(const SignSumTile& tile) {
 
 }  // namespace
 
-constinit const SignSumKernels sign_sum_generic{
-    .name = "sign_sum_generic", .isa = Isa::generic, .tables = tables, .transpose = transpose, .window = window, .sum = sum};
+constinit const SignSumKernels sign_sum_generic{.name = "sign_sum_generic",
+                                                .isa = Isa::generic,
+                                                .tables = tables,
+                                                .transpose = transpose,
+                                                .window = window,
+                                                .sum = sum};
 
 }  // namespace hardbit::cpu

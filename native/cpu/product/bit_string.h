@@ -16,7 +16,8 @@ inline std::uint64_t read_word(const std::uint64_t* bits, std::int64_t at) {
   return p[0] >> shift | p[1] << 1 << (63 - shift);
 }
 
-/// Bits [at, at + n) of a string, n ≤ 64, reading no word that holds none of them; what lies above them is anything.
+/// Bits [at, at + n) of a string, n ≤ 64, reading no word that holds none of them; what lies above them is
+/// anything.
 inline std::uint64_t read_bits(const std::uint64_t* bits, std::int64_t at, std::int64_t n) {
   const std::int64_t word = at / 64;
   const auto shift = static_cast<int>(at % 64);
