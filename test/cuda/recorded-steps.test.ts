@@ -135,6 +135,31 @@ describeOnGpu('training steps that are recorded on a GPU', () => {
     });
   }
 
+  it('are not recorded where HARDBIT_CUDA_GRAPHS says so, and a wrong value is an error', () => {
+    const before = process.env.HARDBIT_CUDA_GRAPHS;
+    using model = new Model(network, 3, 'cuda');
+    const steps = (setting: string): boolean => {
+      process.env.HARDBIT_CUDA_GRAPHS = setting;
+      return scope(() => {
+        const trainer = createTrainer(model, { optimizer: sgd({}), seed: SEED });
+        for (const { images, labels } of batchesOf([6, 6])) trainer.queueStep(images, labels);
+        const { recorded } = trainer;
+        trainer.dispose();
+        return recorded;
+      });
+    };
+    try {
+      expect(steps('')).to.equal(true);
+      expect(steps('off')).to.equal(false);
+      const error = failure(() => steps('no'));
+      expect(error.code).to.equal('ERR_HARDBIT_UNKNOWN_NAME');
+      expect(error.message).to.equal("HARDBIT_CUDA_GRAPHS is 'no'; expected 'off' or nothing.");
+    } finally {
+      if (before === undefined) delete process.env.HARDBIT_CUDA_GRAPHS;
+      else process.env.HARDBIT_CUDA_GRAPHS = before;
+    }
+  });
+
   it('tell of each batch, read one by one or together', () => {
     using expected = new Model(network, 3, 'cuda');
     using found = new Model(network, 3, 'cuda');
