@@ -5,6 +5,7 @@
 
 #include "cpu/byte_gradient.h"
 #include "cpu/product/bit_string.h"
+#include "runtime/division.h"
 #include "runtime/threads.h"
 
 // The gradient of a convolution's input is a convolution of dy: each input place sums the outputs whose
@@ -20,9 +21,6 @@ using ops::Conv2d;
 /// Channels of dy are padded to what segments are made of: two words.
 constexpr std::int64_t segment_bytes = 8;
 constexpr std::uint8_t zero_byte = 128;
-
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/byte_gradient.h"
+#include "runtime/division.h"
 #include "runtime/threads.h"
 
 // The gradient of a convolution's weights sums over pixels. Some images at a time are repacked by channel: x
@@ -26,9 +27,6 @@ constexpr std::uint8_t zero_byte = 128;
 /// Rows of dy whose length is a multiple of this fall on few sets of the first-level cache; a segment of
 /// zeros more spreads them.
 constexpr std::int64_t alias_bytes = 1024;
-
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
 /// Rows of dy that are taken at a time: rows [begin, end) of some images, all rows where there are several.
 struct Chunk {

@@ -7,6 +7,7 @@
 #include "cpu/float_gradient.h"
 #include "cpu/input_axis.h"
 #include "cpu/product/bit_string.h"
+#include "runtime/division.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
 
@@ -19,9 +20,6 @@ namespace hardbit::cpu {
 namespace {
 
 using ops::Conv2d;
-
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
 
 /// Where the tables of some rows of dy lie.
 struct TableImage {
@@ -95,11 +93,10 @@ class InputGradient {
         std::min((band - 1) / rows_.stride + rows_.reach + 2, buffer_rows(0, conv_.h));
     const std::int64_t scaled = round_up(conv_.m + sign_sum_values, sign_sum_table);
     const std::int64_t share = images * most_rows * image_.row() + scaled;
-    const Tensor memory = Tensor::empty(DType::f32, {share * threads() + sign_sum_table});
-    float* const aligned = memory.data<float>() + misaligned(memory.data<float>());
+    const Tensor memory = Tensor::empty(DType::f32, {share * threads()});
     std::atomic<int> next{0};
     parallel_for(units, 1, [&](std::int64_t begin, std::int64_t end) {
-      float* const mine = aligned + next++ * share;
+      float* const mine = memory.data<float>() + next++ * share;
       Scratch scratch{.scaled = mine, .tables = mine + scaled, .places = {}, .outs = {}};
       std::fill_n(scratch.scaled, scaled, 0.0F);
       for (std::int64_t u = begin; u < end; ++u) {
@@ -127,11 +124,6 @@ class InputGradient {
     std::vector<const float*> places;
     std::vector<float*> outs;
   };
-
-  /// Floats to the next multiple of 64 bytes.
-  static std::int64_t misaligned(const float* p) {
-    return static_cast<std::int64_t>((64 - reinterpret_cast<std::uintptr_t>(p) % 64) % 64 / 4);
-  }
 
   std::int64_t buffer_rows(std::int64_t begin, std::int64_t end) const {
     return rows_.output(end - 1) - rows_.output(begin) + rows_.reach + 1;

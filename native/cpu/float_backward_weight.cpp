@@ -5,6 +5,7 @@
 
 #include "cpu/float_gradient.h"
 #include "cpu/product/bit_string.h"
+#include "runtime/division.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
 
@@ -24,10 +25,8 @@ namespace {
 
 using ops::Conv2d;
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
-std::int64_t divide_up(std::int64_t n, std::int64_t by) { return (n + by - 1) / by; }
-
-/// Tables of one output channel that are summed at a time: six channels fill most of a first-level cache.
+/// Tables of one output channel that are summed at a time; those of six channels stay in the second-level
+/// cache. Fewer would fit the first one, and sums would be added to dw more often, which costs more.
 constexpr std::int64_t tables_at_a_time = 256;
 /// Bytes of signs that are repacked at a time, which stay in the second-level cache.
 constexpr std::int64_t words_at_a_time = 256 * 1024;
@@ -78,17 +77,14 @@ class WeightGradient {
     const bool by_chunk = conv_.m * conv_.k() * 4 <= sums_in_cache * threads();
     // An odd number of lines, so that channels fall on all sets of the first-level cache.
     const std::int64_t channel_floats = (chunk_ * row_tables_ / 2 * 2 + 1) * sign_sum_table;
-    const std::int64_t share = sign_sum_rows * (channel_floats + sign_sum_table);
-    const Tensor memory = Tensor::empty(DType::f32, {share * threads() + sign_sum_table});
-    float* const aligned =
-        memory.data<float>() +
-        static_cast<std::int64_t>((64 - reinterpret_cast<std::uintptr_t>(memory.raw()) % 64) % 64 / 4);
+    const std::int64_t share = sign_sum_rows * channel_floats;
+    const Tensor memory = Tensor::empty(DType::f32, {share * threads()});
     for (std::int64_t first = 0; first < chunks; first += some) {
       const std::int64_t count = std::min(some, chunks - first);
       repack(first, count, words.data<std::uint32_t>());
       std::atomic<int> next{0};
       parallel_for(group_tiles * conv_.geometry.groups, 1, [&](std::int64_t begin, std::int64_t end) {
-        float* const tables = aligned + next++ * share;
+        float* const tables = memory.data<float>() + next++ * share;
         const auto one = [&](std::int64_t tile, std::int64_t chunk) {
           const std::int64_t group = tile / group_tiles;
           const std::int64_t m = tile % group_tiles * sign_sum_rows;

@@ -4,11 +4,10 @@
 #include <vector>
 
 #include "cpu/product/conv_product.h"
+#include "runtime/division.h"
 #include "runtime/words.h"
 
 namespace hardbit::cpu {
-
-constexpr std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 /// For each output row (or column) the taps [begin, end) of that side of the kernel that are inside the
 /// image, as the number of a distinct interval.
