@@ -4,7 +4,7 @@
 #
 #   bash scripts/fuzz.sh [--runs N | --seconds S] [idx] [npy] [safetensors] [hbit]
 #
-# Without a limit each reader gets a million inputs; without names all readers run, one after another. An input that a
+# Without a limit each reader gets a million inputs; without names all readers run, one a processor at a time. An input that a
 # reader fails on is left in build/fuzz/, and what was reached stays in build/fuzz/corpus/ for the next run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -54,7 +54,7 @@ if ! echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char*, unsigned 
 fi
 
 cmake -S . -B "$folder/cmake" -DHARDBIT_FUZZ=ON -DCMAKE_CXX_COMPILER="$clang" >"$folder/build.log" 2>&1 &&
-  cmake --build "$folder/cmake" >>"$folder/build.log" 2>&1 || {
+  cmake --build "$folder/cmake" --parallel "$(nproc)" >>"$folder/build.log" 2>&1 || {
   cat "$folder/build.log" >&2
   fail "The fuzzers do not build; the reason stands above." ERR_HARDBIT_NOT_BUILT 1
 }
@@ -63,27 +63,39 @@ node test/fuzz/make-seeds.mjs "$folder/seeds"
 export UBSAN_OPTIONS=print_stacktrace=1
 # The plain C++ kernels are the instrumented ones.
 export HARDBIT_ISA=generic
-passed=0 failed=0
-for reader in "${chosen[@]}"; do
-  log=$folder/$reader.log
+# Runs one reader's fuzzer, and leaves in $folder/READER.result what there is to say.
+fuzz() {
+  local reader=$1 log=$folder/$1.log options begin status=0 seconds executions reached input
   mkdir -p "$folder/corpus/$reader"
   options=(-print_final_stats=1 -timeout=10 -max_len=4096 -malloc_limit_mb=64 "-artifact_prefix=$folder/$reader-" "$limit")
   [ -f "test/fuzz/$reader.dict" ] && options+=("-dict=test/fuzz/$reader.dict")
   begin=$EPOCHREALTIME
-  status=0
   "$folder/cmake/${reader}_fuzz" "${options[@]}" "$folder/corpus/$reader" "$folder/seeds/$reader" >"$log" 2>&1 || status=$?
   seconds=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   reached=$(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$log" | tail -n 1 | awk '{ print $2 " edges, " $4 " features" }')
   if [ $status = 0 ] && [ -n "$executions" ]; then
-    passed=$((passed + 1))
-    echo "$reader: $executions executions, $reached, $seconds s"
-  else
-    failed=$((failed + 1))
-    tail -n 60 "$log" >&2
-    input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
-    echo "$reader: FAILED after $seconds s; ${input:+the input is in $input, and }the log in $log"
+    echo "$reader: $executions executions, $reached, $seconds s" >"$folder/$reader.result"
+    return 0
   fi
+  tail -n 60 "$log" >&2
+  input=$(sed -n 's/.*Test unit written to //p' "$log" | tail -n 1)
+  echo "$reader: FAILED after $seconds s; ${input:+the input is in $input, and }the log in $log" >"$folder/$reader.result"
+  return 1
+}
+
+jobs=()
+trap 'pkill -P "$(IFS=,; echo "${jobs[*]:-0}")" 2>/dev/null; exit 130' INT TERM
+for reader in "${chosen[@]}"; do
+  rm -f "$folder/$reader.result"
+  while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done
+  fuzz "$reader" &
+  jobs+=($!)
+done
+passed=0 failed=0
+for i in "${!jobs[@]}"; do
+  if wait "${jobs[$i]}"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  cat "$folder/${chosen[$i]}.result"
 done
 echo "$passed passed, $failed failed"
 [ $failed = 0 ]

@@ -8,7 +8,7 @@ const [out = '', path = '', recipe = 'none', all] = process.argv.slice(2);
 const data = tinyDigits(640);
 const model = createModel('mnist-fcn', { inputBits: 2, recipe, seed: 7 });
 await fit(model, data, {
-  epochs: 8,
+  epochs: 4,
   batchSize: 32,
   seed: 3,
   adversarial: { attack: 'r-fgsm', epsilon: 0.1, mix: 0.5 },
