@@ -53,6 +53,13 @@ export interface KernelChoice {
   readonly kernel: string;
 }
 
+/** What the float gradients of a layer with binary weights and activations are summed by. */
+export interface FloatGradientKernel {
+  readonly layer: string;
+  /** Null where the float products of the build (oneDNN's) do it. */
+  readonly kernel: string | null;
+}
+
 export interface CudaDevice {
   readonly name: string;
   /** As in '9.0'. */
@@ -83,6 +90,8 @@ export interface NativeInfo {
   readonly kernels: readonly KernelInfo[];
   /** Typical layers; the measured table behind it is native/cpu/product/choice.cpp. */
   readonly kernelChoices: readonly KernelChoice[];
+  /** Typical layers; the rule behind it is native/cpu/float_gradient.cpp. */
+  readonly floatGradients: readonly FloatGradientKernel[];
   readonly cuda: CudaInfo;
 }
 

@@ -43,6 +43,11 @@ const calls: Record<Exclude<keyof NativeAddon, 'Tensor'>, (() => void) | (() => 
     expect(info.kernels.find((kernel) => kernel.selected)).to.include({ isa: info.isa, available: true });
     expect(info.oneDnn).to.match(/^\d+\.\d+\.\d+/);
     expect(info.version).to.equal(JSON.parse(readFileSync('package.json', 'utf8')).version);
+    const gradients = new Map(info.floatGradients.map(({ layer, kernel }) => [layer, kernel]));
+    expect(gradients.get('1x1, 64 -> 128')).to.equal(null);
+    const wide = gradients.get('3x3, 64 -> 64');
+    if (['generic', 'neon'].includes(info.isa)) expect(wide).to.equal(null);
+    else expect(wide).to.match(/^sign_sum_avx/);
     const { built, devices, reason } = info.cuda;
     if (!built) expect(devices).to.deep.equal([]);
     expect(reason).to.match(devices.length === 0 ? /^[A-Z].*\.$/ : /^$/);

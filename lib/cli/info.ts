@@ -15,8 +15,8 @@ async function describe() {
   }
 }
 
-/** The kernels of this build, and which of them codes run on in layers with weights of one bit. */
-function kernelTables({ kernels, kernelChoices }: NativeInfo): string {
+/** The kernels of this build, which of them codes run on in layers with weights of one bit, and what sums float gradients. */
+function kernelTables({ kernels, kernelChoices, floatGradients, oneDnn }: NativeInfo): string {
   const rows = kernels.map(({ name, operand, isa, mr, nr, available, selected }) => [
     name,
     operand,
@@ -36,6 +36,16 @@ function kernelTables({ kernels, kernelChoices }: NativeInfo): string {
     table(
       ['layer', ...bits.map((count) => (count === 1 ? '1 bit' : `${count} bits`))],
       layers.map((layer) => [layer, ...bits.map((count) => chosen(layer, count))]),
+    ),
+    '',
+    'What float gradients of layers with binary weights and activations are summed by:',
+    '',
+    table(
+      ['layer', ''],
+      floatGradients.map(({ layer, kernel }) => [
+        layer,
+        kernel ?? (oneDnn === 'none' ? 'plain loops' : `oneDNN ${oneDnn}`),
+      ]),
     ),
   ].join('\n');
 }

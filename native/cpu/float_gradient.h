@@ -1,5 +1,6 @@
 #pragma once
 #include <cstdint>
+#include <vector>
 
 #include "cpu/kernels/sign_sum.h"
 #include "ops/binary_conv2d.h"
@@ -11,20 +12,23 @@ namespace hardbit::cpu {
 // on every row of the table and thread count. A matrix product [N, K] x [M, K] is the convolution of N images
 // of one pixel.
 
-/// Whether these sums beat oneDNN's products, by measurement: a table has to serve many sums, and one block
-/// of lanes is not worth its loads.
-inline bool sums_under_signs(const ops::Conv2d& conv) {
-  const std::int64_t blocks = (conv.group_channels() + sign_sum_block - 1) / sign_sum_block;
-  return blocks >= 2 && conv.kh * conv.kw * blocks >= 12;
-}
+/// The row by which a convolution's gradients are summed; null where oneDNN's products are faster.
+const SignSumKernels* choose_sign_sums(const ops::Conv2d& conv);
+
+/// What choose_sign_sums() says of layers as networks have them, by name: rows of a table for people.
+struct FloatGradientExample {
+  const char* layer;
+  const char* kernel;  // null for oneDNN
+};
+std::vector<FloatGradientExample> float_gradient_examples();
 
 /// dx [n, h, w, c] of weights factor·s, s the signs of `plane` [m][words(k)] and one factor an output
 /// channel.
 void float_backward_input(const SignSumKernels& kernels, const ops::Conv2d& conv, const float* dy,
                           const std::uint64_t* plane, const float* factors, float* dx);
 
-/// dw [m, kh·kw·(c / groups)] of the signs x [n, h, w][words(c)]. Where the kernel reaches beyond the left or
-/// right edge of the image, an infinity in dy may make a NaN of a channel's other sums.
+/// dw [m, kh·kw·(c / groups)] of the signs x [n, h, w][words(c)]. Where the kernel reaches beyond the image,
+/// an infinity in dy may make a NaN of a channel's other sums.
 void float_backward_weight(const SignSumKernels& kernels, const ops::Conv2d& conv, ops::PaddingValue padding,
                            const float* dy, const std::uint64_t* x, float* dw);
 

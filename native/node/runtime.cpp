@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cpu/byte_weights_cache.h"
+#include "cpu/float_gradient.h"
 #include "cpu/onednn.h"
 #include "cpu/product/choice.h"
 #include "cpu/product/plan_cache.h"
@@ -119,6 +120,15 @@ struct ToJs<BuildAndMachine> {
       choices.Set(choices.Length(), choice);
     }
 
+    const auto gradients = Napi::Array::New(env);
+    for (const cpu::FloatGradientExample& example : cpu::float_gradient_examples()) {
+      const auto gradient = Napi::Object::New(env);
+      gradient.Set("layer", example.layer);
+      gradient.Set("kernel", example.kernel != nullptr ? Napi::Value(Napi::String::New(env, example.kernel))
+                                                       : env.Null());
+      gradients.Set(gradients.Length(), gradient);
+    }
+
     const auto cuda = Napi::Object::New(env);
     const auto devices = Napi::Array::New(env);
     cuda.Set("built", cuda_built);
@@ -149,6 +159,7 @@ struct ToJs<BuildAndMachine> {
     object.Set("threads", threads());
     object.Set("kernels", kernels);
     object.Set("kernelChoices", choices);
+    object.Set("floatGradients", gradients);
     object.Set("cuda", cuda);
     return object;
   }

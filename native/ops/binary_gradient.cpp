@@ -144,11 +144,10 @@ cuda::OutputGradient output_gradient(const Conv2d& conv, const Tensor& dy, const
           pooling->index.data<const std::uint8_t>()};
 }
 
-/// The kernels that sum fp32 gradients of a convolution under signs; null where oneDNN multiplies.
+/// The kernels that sum fp32 gradients of a convolution under signs; null where products are multiplied.
 const cpu::SignSumKernels* sign_sums(const Conv2d& conv, Device device, GradientArithmetic arithmetic) {
-  const bool wanted =
-      device == Device::cpu && arithmetic == GradientArithmetic::f32 && cpu::sums_under_signs(conv);
-  return wanted ? cpu::selected_sign_sum() : nullptr;
+  const bool wanted = device == Device::cpu && arithmetic == GradientArithmetic::f32;
+  return wanted ? cpu::choose_sign_sums(conv) : nullptr;
 }
 
 /// dL/dx [N, H, W, C] of a checked convolution or, as N images of one pixel, of a matrix product.
