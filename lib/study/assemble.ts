@@ -42,27 +42,27 @@ export function imagesOf(cell: { readonly images: number }, testExamples: number
 /**
  * Reads what is complete and fits together of a plan.
  *
- * @param withModels networks count only with their model files
+ * @param withFiles networks count only with their model files, cells only with their example images
  * @param onPiece called between files
  */
 export async function readKept(
   store: StudyStore,
   plan: StudyPlan,
   testExamples: number,
-  withModels: boolean,
+  withFiles: boolean,
   onPiece: () => Promise<void> = async () => undefined,
 ): Promise<Kept> {
   const kept: Kept = { networks: new Map(), whiteBox: new Map(), transfer: new Map() };
   for (const network of plan.networks) {
     await onPiece();
-    const found = findNetwork(store, network, testExamples, withModels);
+    const found = findNetwork(store, network, testExamples, withFiles);
     if (found !== null) kept.networks.set(network.id, found);
   }
   const trained = (id: string) => kept.networks.get(id);
   for (const cell of plan.whiteBox) {
     await onPiece();
     const before = cell.after === null ? undefined : kept.whiteBox.get(cell.after);
-    const found = findWhiteBox(store, cell, trained, imagesOf(cell, testExamples), before);
+    const found = findWhiteBox(store, cell, trained, imagesOf(cell, testExamples), before, withFiles);
     if (found !== null) kept.whiteBox.set(cell.id, found);
   }
   for (const cell of plan.transfer) {

@@ -69,6 +69,7 @@ function figures(evaluation: AttackEvaluation) {
  *
  * @param images attacked images
  * @param before what was kept of `cell.after`
+ * @param withExample where the plan wants an example image, it must be there; else it may have been taken out
  */
 export function findWhiteBox(
   store: StudyStore,
@@ -76,6 +77,7 @@ export function findWhiteBox(
   trained: (id: string) => TrainedNetwork | undefined,
   images: number,
   before: KeptWhiteBox | undefined,
+  withExample: boolean,
 ): KeptWhiteBox | null {
   const kept = store.read(cellPath(cell), keptWhiteBoxSchema);
   if (kept === null || kept.sha256 !== trained(cell.network)?.kept.sha256) return null;
@@ -87,7 +89,7 @@ export function findWhiteBox(
     record.n === images &&
     record.coverage === (cell.after === null ? 'all' : 'remaining') &&
     sameAttack(record.attack, cell.attack) &&
-    (kept.example === null) === (cell.exampleOfClass === null);
+    (kept.example === null ? cell.exampleOfClass === null || !withExample : cell.exampleOfClass !== null);
   if (!sound) return null;
   if (cell.after === null) return kept;
   const remaining = before === undefined ? null : decodeBits(before.correct, images);
