@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
@@ -402,6 +403,24 @@ describe('a study in shards', function () {
     });
     const merged = await merging([bare, shards[1] as string], 'merged-bare');
     expect(comparable(merged)).to.deep.equal(comparable(results));
+  });
+
+  it('merges what is published of shards, without models and example images', async () => {
+    const published = shards.map((shard, i) => {
+      const out = join(root, `published-${i}`);
+      execFileSync(process.execPath, ['scripts/studies/publish-shard.mjs', shard, out]);
+      return out;
+    });
+    const text = published.flatMap((out) =>
+      readdirSync(join(out, 'cells')).map((name) => readFileSync(join(out, 'cells', name), 'utf8')),
+    );
+    expect(text.some((cell) => cell.includes('"example":{'))).to.equal(false);
+    const merged = await merging(published, 'merged-published');
+    expect(comparable(merged)).to.deep.equal(comparable(results));
+    const shown = (name: string): Examples =>
+      examplesSchema.parse(JSON.parse(readFileSync(join(root, name, 'examples.json'), 'utf8')));
+    expect(shown('whole').examples).to.not.have.length(0);
+    expect(shown('merged-published').examples).to.have.length(0);
   });
 
   it('refuses what does not belong together', async () => {
