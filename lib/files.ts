@@ -99,8 +99,11 @@ export function sweepTemporaries(folder: string): void {
   const oldest = Date.now() - 600_000;
   for (const name of readdirSync(folder).filter(isTemporary)) {
     const path = join(folder, name);
-    const found = statSync(path, { throwIfNoEntry: false });
-    if (found !== undefined && found.mtimeMs < oldest) rmSync(path, { force: true });
+    try {
+      if (statSync(path).mtimeMs < oldest) rmSync(path);
+    } catch {
+      // It is gone already, or is another user's: it stays theirs to remove.
+    }
   }
 }
 

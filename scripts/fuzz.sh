@@ -65,15 +65,18 @@ export UBSAN_OPTIONS=print_stacktrace=1
 export HARDBIT_ISA=generic
 # Runs one reader's fuzzer, and leaves in $folder/READER.result what there is to say.
 fuzz() {
-  local reader=$1 log=$folder/$1.log options begin status=0 seconds executions reached input
+  local reader=$1 log=$folder/$1.log options begin child status=0 seconds executions reached input
   mkdir -p "$folder/corpus/$reader"
   options=(-print_final_stats=1 -timeout=10 -max_len=4096 -malloc_limit_mb=64 "-artifact_prefix=$folder/$reader-" "$limit")
   [ -f "test/fuzz/$reader.dict" ] && options+=("-dict=test/fuzz/$reader.dict")
   begin=$EPOCHREALTIME
-  "$folder/cmake/${reader}_fuzz" "${options[@]}" "$folder/corpus/$reader" "$folder/seeds/$reader" >"$log" 2>&1 || status=$?
+  "$folder/cmake/${reader}_fuzz" "${options[@]}" "$folder/corpus/$reader" "$folder/seeds/$reader" >"$log" 2>&1 &
+  child=$!
+  trap 'kill "$child" 2>/dev/null; exit 130' TERM
+  wait "$child" || status=$?
   seconds=$(awk -v a="$begin" -v b="$EPOCHREALTIME" 'BEGIN { printf "%.1f", b - a }')
   executions=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-  reached=$(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$log" | tail -n 1 | awk '{ print $2 " edges, " $4 " features" }')
+  reached=$(grep -oE 'cov: [0-9]+ ft: [0-9]+' "$log" | tail -n 1 | awk '{ print $2 " edges, " $4 " features" }') || true
   if [ $status = 0 ] && [ -n "$executions" ]; then
     echo "$reader: $executions executions, $reached, $seconds s" >"$folder/$reader.result"
     return 0
@@ -85,7 +88,7 @@ fuzz() {
 }
 
 jobs=()
-trap 'pkill -P "$(IFS=,; echo "${jobs[*]:-0}")" 2>/dev/null; exit 130' INT TERM
+trap 'kill "${jobs[@]}" 2>/dev/null; exit 130' INT TERM
 for reader in "${chosen[@]}"; do
   rm -f "$folder/$reader.result"
   while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n || true; done

@@ -184,7 +184,7 @@ async function measure(
  * Gradients of binary convolutions in int8 and in float, with respect to inputs and to weights: the whole operator, with the
  * quantization of dy, the repacking of the other operand and the scaling of the result. Beside int8 the register-only limit
  * of its products, and the same operator in float and, where the CPU has it, in bf16. Beside float the limit of sums under
- * signs (of multiply-additions where the instruction set has no such sums), and the convolution's gradient on floats that
+ * signs (of multiply-additions where the instruction set has none), and the convolution's gradient on floats that
  * are ±1, by oneDNN.
  *
  * @throws ERR_HARDBIT_ARGUMENT for threads out of range; ERR_HARDBIT_ABORTED

@@ -338,6 +338,12 @@ class WeightGradient {
       columns.back().push_back(j);
     }
     const auto row_inside = [&](std::int64_t o, std::int64_t a) { return inside(row_of(o, a), 0); };
+    bool any = false;
+    for (std::int64_t o = 0; o < conv_.oh; ++o) {
+      for (std::int64_t a = 0; a < conv_.kh; ++a) any = any || !row_inside(o, a);
+    }
+    for (std::int64_t b = 0; b < conv_.kw; ++b) any = any || !columns[static_cast<std::size_t>(b)].empty();
+    if (!any) return;
     parallel_for(
         conv_.m, element_grain / (rows_ * conv_.kw + 1) + 1, [&](std::int64_t begin, std::int64_t end) {
           const auto width = static_cast<std::size_t>(end - begin);

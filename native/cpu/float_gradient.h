@@ -28,7 +28,8 @@ void float_backward_input(const SignSumKernels& kernels, const ops::Conv2d& conv
                           const std::uint64_t* plane, const float* factors, float* dx);
 
 /// dw [m, kh·kw·(c / groups)] of the signs x [n, h, w][words(c)]. Where the kernel reaches beyond the image,
-/// an infinity in dy may make a NaN of a channel's other sums.
+/// all of a channel's dy takes part in the rounding of each of its sums, and an infinity there may make them
+/// NaN.
 void float_backward_weight(const SignSumKernels& kernels, const ops::Conv2d& conv, ops::PaddingValue padding,
                            const float* dy, const std::uint64_t* x, float* dw);
 

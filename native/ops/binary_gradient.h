@@ -12,7 +12,9 @@ namespace hardbit::ops {
 // unpacked to dies inside the operator.
 
 /// In what arithmetic a gradient is summed.
-///  - f32: in fp32 on the real values (oneDNN on the CPU).
+///  - f32: in fp32. On the CPU by sums under signs (cpu/float_gradient.h) where the other operand is one
+///  plane of signs and `hardbit info --kernels` says so, else by oneDNN on the real values. Under signs, dW
+///  of a padded convolution may be NaN throughout an output channel whose dy holds an infinity.
 ///  - bf16: in bf16 (oneDNN on the CPU). dy times the weights' scale is rounded to 8 bits of mantissa, the
 ///  other operand is exact (up to
 ///    Σ|c_p| = 256, or codes of 8 bits), sums are fp32. On the CPU it needs AVX512-BF16 or AMX.

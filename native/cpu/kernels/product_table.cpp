@@ -81,6 +81,7 @@ std::span<const Limit> limits() {
     fp32_limit_avx512bw,
     fp32_limit_avx512vnni,
     fp32_limit_avx512,
+    sums_limit_avx2,
     sums_limit_avx512bw,
     sums_limit_avx512vnni,
     sums_limit_avx512,

@@ -81,6 +81,7 @@ extern const SignSumKernels sign_sum_generic;
 #if defined(__x86_64__)
 extern const SignSumKernels sign_sum_avx2;
 extern const SignSumKernels sign_sum_avx512;
+extern const Limit sums_limit_avx2;
 extern const Limit sums_limit_avx512bw;
 extern const Limit sums_limit_avx512vnni;
 extern const Limit sums_limit_avx512;

@@ -181,7 +181,42 @@ void sum(const SignSumTile& tile) {
   }
 }
 
+/// Permutations, flips and additions of 8 sums, two tables by four vectors of signs.
+std::uint64_t limit(std::int64_t iterations) {
+  __m256 sums[2][4];
+  __m256 tables[2];
+  __m256i index[4];
+  __m256 flips = _mm256_setzero_ps();
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    index[j] = _mm256_set1_epi32(j);
+    sums[0][j] = sums[1][j] = _mm256_setzero_ps();
+  }
+  tables[0] = _mm256_set1_ps(1);
+  tables[1] = _mm256_set1_ps(2);
+  for (std::int64_t n = 0; n < iterations; ++n) {
+    // Nothing may be looked up or flipped once for all iterations.
+    asm volatile("" : "+x"(index[0]), "+x"(index[1]), "+x"(index[2]), "+x"(index[3]), "+x"(flips));
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) {
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) {
+        const __m256 sum = _mm256_permutevar8x32_ps(tables[i], index[j]);
+        sums[i][j] = _mm256_add_ps(sums[i][j], _mm256_xor_ps(sum, flips));
+      }
+    }
+  }
+  alignas(32) float all[lanes];
+  _mm256_store_ps(
+      all, _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(sums[0][0], sums[0][1]), sums[0][2]),
+                         _mm256_add_ps(_mm256_add_ps(sums[1][0], sums[1][1]),
+                                       _mm256_add_ps(_mm256_add_ps(sums[0][3], sums[1][2]), sums[1][3]))));
+  return static_cast<std::uint64_t>(all[0]);
+}
+
 }  // namespace
+
+constinit const Limit sums_limit_avx2 = {"sums", Isa::avx2, 8 * lanes* sign_sum_values, limit};
 
 constinit const SignSumKernels sign_sum_avx2{.name = "sign_sum_avx2",
                                              .isa = Isa::avx2,
