@@ -219,6 +219,19 @@ bool ConvProduct::Plan::skipping_pays() const {
   return outside * static_cast<double>(work) > skip_cost;
 }
 
+namespace {
+
+/// The low eight bits as bytes, the first one lowest: −1 where a bit is set, +1 where it is not.
+std::uint64_t negated_signs(std::uint64_t bits) {
+  constexpr std::uint64_t ones = 0x0101010101010101;
+  // Bit i of each byte i alone, then whether there is one.
+  const std::uint64_t apart = (bits & 0xFF) * ones & 0x8040201008040201;
+  const std::uint64_t set = (apart + 0x7F * ones) >> 7 & ones;
+  return ones + set * 0xFE;
+}
+
+}  // namespace
+
 void ConvProduct::Plan::pack_weights(const std::uint64_t* weights) {
   const std::int64_t row = words(conv.k());
   const std::int64_t groups = conv.geometry.groups;
@@ -247,8 +260,12 @@ void ConvProduct::Plan::pack_weights(const std::uint64_t* weights) {
         auto* const out = reinterpret_cast<std::uint8_t*>(tile.data() + c * k_words);
         if (bytes_operand()) {  // negated, so that dot = −S as everywhere: +1 becomes −1
           const std::int64_t taps = conv.k() / segments;
-          for (std::int64_t k = 0; k < conv.k(); ++k) {
-            out[k / taps * segment_words * 4 + k % taps] = (w[k / 64] >> (k % 64) & 1) != 0 ? 0xFF : 0x01;
+          for (std::int64_t s = 0; s < segments; ++s) {
+            for (std::int64_t tap = 0; tap < taps; tap += 8) {
+              const std::int64_t n = std::min<std::int64_t>(8, taps - tap);
+              const std::uint64_t values = negated_signs(read_bits(w, s * taps + tap, n));
+              std::memcpy(out + s * segment_words * 4 + tap, &values, static_cast<std::size_t>(n));
+            }
           }
         } else if (tight) {
           std::memcpy(out, w, static_cast<std::size_t>(k_words) * 4);
