@@ -3,9 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cstring>
-#include <type_traits>
 
+#include "cpu/kernels/pool.h"
 #include "runtime/tensor.h"
 #include "runtime/threads.h"
 
@@ -63,79 +62,50 @@ void each_image(const Pooling& p, const F& f) {
 
 std::int64_t places(const Pooling& p) { return p.geometry.kernel[0] * p.geometry.kernel[1]; }
 
-/// v takes the place of best: it is larger, or the first NaN.
-template <class T>
-bool wins(T v, T best) {
-  return static_cast<int>(!(v <= best)) & static_cast<int>(best == best);
-}
-
-/// Places as wide as the values, so that one mask of a comparison serves both.
-template <class T>
-using WidePlace = std::conditional_t<sizeof(T) == 2, std::int16_t, std::int32_t>;
-
-/// Channels of a pass over a window: a vector that every 64-bit processor has, since the compiler takes wider
-/// ones apart element by element.
-template <class T>
-constexpr std::int64_t lanes = 16 / sizeof(T);
-
-/// The largest of each of `lanes<T>` channels of a window, whose pixels begin at `image` and are `channels`
-/// wide, and where it stood, unless `index` is null. In the compiler's vectors, since it does not find them
-/// by itself.
-template <class T>
-void max_lanes(const T* image, std::int64_t channels, const Window& window, T* y, std::uint8_t* index) {
-  typedef T Values __attribute__((vector_size(16)));
-  typedef WidePlace<T> Places __attribute__((vector_size(16)));
-  Values best;
-  std::memcpy(&best, image + window.pixel[0] * channels, sizeof(best));
-  Places place = Places{} + window.place[0];
-  for (int i = 1; i < window.count; ++i) {
-    Values next;
-    std::memcpy(&next, image + window.pixel[static_cast<std::size_t>(i)] * channels, sizeof(next));
-    const Places take = ~(next <= best) & (best == best);  // as wins()
-    best = take ? next : best;
-    place = take ? Places{} + window.place[static_cast<std::size_t>(i)] : place;
+/// Calls f(windows, out) for the runs of equal windows of line `line` of all lines; `out` counts windows from
+/// the first image's first. Places count from their image's first element.
+template <class F>
+void each_run(const Pooling& p, std::int64_t line, const F& f) {
+  const std::int64_t stride = p.geometry.stride[1];
+  // The windows that lie inside the image from left to right: [begin, end).
+  const std::int64_t begin = std::min((p.geometry.padding[2] + stride - 1) / stride, p.out_width);
+  const std::int64_t room = p.width + p.geometry.padding[2] - p.geometry.kernel[1];
+  const std::int64_t end = std::clamp(room < 0 ? 0 : room / stride + 1, begin, p.out_width);
+  Window window;
+  for (std::int64_t ox = 0; ox < p.out_width;) {
+    const std::int64_t count = ox == begin && begin < end ? end - begin : 1;
+    fill_window(p, line % p.out_height, ox, window);
+    for (int i = 0; i < window.count; ++i) window.pixel[static_cast<std::size_t>(i)] *= p.channels;
+    f(PoolWindows{count, stride * p.channels, p.channels, window.count, window.pixel.data(),
+                  window.place.data()},
+      line * p.out_width + ox);
+    ox += count;
   }
-  std::memcpy(y, &best, sizeof(best));
-  if (index == nullptr) return;
-  for (std::int64_t k = 0; k < lanes<T>; ++k) index[k] = static_cast<std::uint8_t>(place[k]);
 }
 
-template <class T>
-void max_one(const T* image, std::int64_t channels, const Window& window, T* y, std::uint8_t* index) {
-  T best = image[window.pixel[0] * channels];
-  std::uint8_t place = window.place[0];
-  for (int i = 1; i < window.count; ++i) {
-    const T next = image[window.pixel[static_cast<std::size_t>(i)] * channels];
-    if (!wins(next, best)) continue;
-    best = next;
-    place = window.place[static_cast<std::size_t>(i)];
-  }
-  *y = best;
-  if (index != nullptr) *index = place;
+/// The largest of windows of whichever numbers.
+void max_windows(const PoolKernels& k, const PoolWindows& w, const float* x, float* y, std::uint8_t* index) {
+  k.max_f32(w, x, y, index);
+}
+void max_windows(const PoolKernels& k, const PoolWindows& w, const std::int16_t* x, std::int16_t* y,
+                 std::uint8_t* index) {
+  k.max_i16(w, x, y, index);
+}
+void max_windows(const PoolKernels& k, const PoolWindows& w, const std::int32_t* x, std::int32_t* y,
+                 std::uint8_t* index) {
+  k.max_i32(w, x, y, index);
 }
 
-template <class T>
-void max_pixel(const T* image, std::int64_t channels, const Window& window, T* y, std::uint8_t* index) {
-  const auto places_of = [index](std::int64_t k) { return index == nullptr ? nullptr : index + k; };
-  std::int64_t k = 0;
-  for (; k + lanes<T> <= channels; k += lanes<T>) max_lanes(image + k, channels, window, y + k, places_of(k));
-  if (k == channels) return;
-  if (channels >= lanes<T>) {  // the last pass overlaps the one before
-    k = channels - lanes<T>;
-    max_lanes(image + k, channels, window, y + k, places_of(k));
-    return;
-  }
-  for (; k < channels; ++k) max_one(image + k, channels, window, y + k, places_of(k));
-}
-
-/// dx[k] += dy[k] where the winner was `place`. Disjoint windows meet each pixel once, so nothing is read.
-template <bool disjoint>
-void scatter(const float* dy, const std::uint8_t* index, std::uint8_t place, float* __restrict dx,
-             std::int64_t channels) {
-  for (std::int64_t k = 0; k < channels; ++k) {
-    const float gradient = dy[k];  // loaded in any case: a load under a condition does not vectorise
-    const float share = index[k] == place ? gradient : 0.0F;
-    dx[k] = disjoint ? share : dx[k] + share;
+/// dx += dy where index names the place, for windows that overlap.
+void add_spread(const PoolWindows& windows, const float* dy, const std::uint8_t* index, float* dx) {
+  for (std::int64_t w = 0; w < windows.count; ++w) {
+    for (std::int64_t i = 0; i < windows.places; ++i) {
+      float* const __restrict to = dx + windows.element[i] + w * windows.step;
+      for (std::int64_t c = 0; c < windows.channels; ++c) {
+        const float gradient = dy[w * windows.channels + c];  // always loaded: else no vectors
+        to[c] += index[w * windows.channels + c] == windows.place[i] ? gradient : 0.0F;
+      }
+    }
   }
 }
 
@@ -143,15 +113,28 @@ bool is_disjoint(const Pooling& p) {
   return p.geometry.stride[0] >= p.geometry.kernel[0] && p.geometry.stride[1] >= p.geometry.kernel[1];
 }
 
+/// Every pixel lies in one window.
+bool is_tiled(const Pooling& p) {
+  return p.geometry.stride == p.geometry.kernel &&
+         p.out_height * p.geometry.stride[0] - p.geometry.padding[0] >= p.height &&
+         p.out_width * p.geometry.stride[1] - p.geometry.padding[2] >= p.width;
+}
+
 }  // namespace
 
 template <class T>
 void max_pool2d(const Pooling& p, const T* x, T* y, std::uint8_t* index) {
+  if (p.channels == 0) return;
+  const PoolKernels& kernels = selected_pool_kernels();
   const std::int64_t image_size = p.height * p.width * p.channels;
-  each_window(p, p.channels * places(p), [&](std::int64_t image, const Window& window, std::int64_t out) {
-    const T* const from = x + image * image_size;
-    max_pixel(from, p.channels, window, y + out * p.channels,
-              index == nullptr ? nullptr : index + out * p.channels);
+  const std::int64_t cost = std::max<std::int64_t>(p.out_width * p.channels * places(p), 1);
+  parallel_for(p.images * p.out_height, element_grain / cost, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t line = begin; line < end; ++line) {
+      each_run(p, line, [&](const PoolWindows& windows, std::int64_t out) {
+        max_windows(kernels, windows, x + line / p.out_height * image_size, y + out * p.channels,
+                    index == nullptr ? nullptr : index + out * p.channels);
+      });
+    }
   });
 }
 template void max_pool2d(const Pooling&, const float*, float*, std::uint8_t*);
@@ -193,26 +176,17 @@ int largest_place(const std::uint8_t* index, std::int64_t n) {
 }
 
 void max_pool2d_backward(const Pooling& p, const float* dy, const std::uint8_t* index, float* dx) {
+  if (p.channels == 0) return;
   const std::int64_t image_size = p.height * p.width * p.channels;
-  const bool disjoint = is_disjoint(p);
+  const auto add = is_disjoint(p) ? selected_pool_kernels().spread : add_spread;
+  const bool tiled = is_tiled(p);
   each_image(p, [&](std::int64_t image) {
-    Window window;
     float* const to = dx + image * image_size;
-    std::fill_n(to, image_size, 0.0F);
-    for (std::int64_t oy = 0; oy < p.out_height; ++oy) {
-      for (std::int64_t ox = 0; ox < p.out_width; ++ox) {
-        fill_window(p, oy, ox, window);
-        const std::int64_t out = ((image * p.out_height + oy) * p.out_width + ox) * p.channels;
-        for (int i = 0; i < window.count; ++i) {
-          const std::uint8_t place = window.place[static_cast<std::size_t>(i)];
-          float* const pixel = to + window.pixel[static_cast<std::size_t>(i)] * p.channels;
-          if (disjoint) {
-            scatter<true>(dy + out, index + out, place, pixel, p.channels);
-          } else {
-            scatter<false>(dy + out, index + out, place, pixel, p.channels);
-          }
-        }
-      }
+    if (!tiled) std::fill_n(to, image_size, 0.0F);
+    for (std::int64_t line = image * p.out_height; line < (image + 1) * p.out_height; ++line) {
+      each_run(p, line, [&](const PoolWindows& windows, std::int64_t out) {
+        add(windows, dy + out * p.channels, index + out * p.channels, to);
+      });
     }
   });
 }

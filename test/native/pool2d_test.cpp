@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "bit_cases.h"
+#include "cpu/kernels/pool.h"
 #include "cpu/pool2d.h"
 #include "guarded.h"
 #include "ops/reference.h"
@@ -44,6 +45,9 @@ const std::vector<Case> cases = {
     {{0, 4, 4, 3}, {.kernel = {2, 2}, .stride = {2, 2}}},
     {{2, 4, 4, 0}, {.kernel = {2, 2}, .stride = {2, 2}}},
     {{9, 28, 28, 24}, {.kernel = {2, 2}, .stride = {2, 2}}},
+    {{2, 6, 9, 20}, {.kernel = {2, 3}, .stride = {2, 3}}},
+    {{2, 5, 5, 33}, {.kernel = {2, 2}, .stride = {2, 2}, .padding = {1, 0, 1, 0}}},
+    {{1, 3, 3, 9}, {.kernel = {2, 2}, .stride = {2, 2}, .padding = {0, 1, 0, 1}}},
 };
 
 Shape pooled(const Case& c) {
@@ -138,6 +142,103 @@ TYPED_TEST(MaxPool2dOf, WritesNothingElse) {
     EXPECT_EQ(index.values(), expected.index);
     EXPECT_TRUE(y.intact() && index.intact());
   }
+}
+
+/// The largest of `count` windows of a line, a place at a time.
+template <class T>
+Pooled<T> reference_windows(const cpu::PoolWindows& windows, const T* x) {
+  const auto size = static_cast<std::size_t>(windows.count * windows.channels);
+  Pooled<T> out{std::vector<T>(size), std::vector<std::uint8_t>(size)};
+  for (std::size_t o = 0; o < size; ++o) {
+    const auto at = static_cast<std::int64_t>(o);
+    const T* const from = x + at / windows.channels * windows.step + at % windows.channels;
+    for (std::int64_t i = 0; i < windows.places; ++i) {
+      const T v = from[windows.element[i]];
+      if (i > 0 && (out.y[o] != out.y[o] || v <= out.y[o])) continue;
+      out.y[o] = v;
+      out.index[o] = windows.place[i];
+    }
+  }
+  return out;
+}
+
+template <class T>
+void expect_windows(const char* row, void (*largest)(const cpu::PoolWindows&, const T*, T*, std::uint8_t*),
+                    const cpu::PoolWindows& windows, const std::vector<T>& pixels) {
+  const auto where = std::string(row) + ", " + std::to_string(windows.channels) + " channels, " +
+                     std::to_string(windows.places) + " places";
+  const test::Guarded<T> x(pixels);
+  const auto expected = reference_windows(windows, x.data());
+  const test::Guarded<T> y(expected.y.size());
+  const test::Guarded<T> without(expected.y.size());
+  const test::Guarded<std::uint8_t> index(y.size());
+  largest(windows, x.data(), y.data(), index.data());
+  largest(windows, x.data(), without.data(), nullptr);
+  EXPECT_EQ(bytes(make<T>({static_cast<std::int64_t>(y.size())}, y.values())),
+            bytes(make<T>({static_cast<std::int64_t>(y.size())}, expected.y)))
+      << where;
+  EXPECT_EQ(index.values(), expected.index) << where;
+  EXPECT_EQ(0, std::memcmp(y.data(), without.data(), y.size() * sizeof(T))) << where;
+  EXPECT_TRUE(x.intact() && y.intact() && without.intact() && index.intact()) << where;
+}
+
+/// Calls f(row, windows, elements they span) for every row this CPU can run and many windows side by side.
+template <class F>
+void each_windows(const F& f) {
+  for (const cpu::PoolKernels& row : cpu::pool_kernels()) {
+    if (!test::available(row.isa)) continue;
+    for (const std::int64_t channels : {1, 3, 4, 7, 8, 9, 15, 16, 20, 31, 32, 33, 50, 64, 100, 128, 129}) {
+      for (const std::int64_t width : {1, 2, 3}) {  // a window of 2 × width places, in lines of 3 × width
+        std::vector<std::int64_t> element;
+        std::vector<std::uint8_t> place;
+        for (std::int64_t i = 0; i < 2 * width; ++i) {
+          element.push_back((i / width * width * 3 + i % width) * channels);
+          place.push_back(static_cast<std::uint8_t>(i * 5));
+        }
+        f(row, cpu::PoolWindows{3, width * channels, channels, 2 * width, element.data(), place.data()},
+          6 * width * channels);
+      }
+    }
+  }
+}
+
+TEST(PoolKernels, EveryRowFindsTheFirstLargest) {
+  each_windows([](const cpu::PoolKernels& row, const cpu::PoolWindows& windows, std::int64_t elements) {
+    expect_windows(row.name, row.max_i16, windows, whole_numbers<std::int16_t>(elements, 21));
+    expect_windows(row.name, row.max_i32, windows, whole_numbers<std::int32_t>(elements, 22));
+    auto x = whole_numbers<float>(elements, 23);
+    expect_windows(row.name, row.max_f32, windows, x);
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      if (i % 5 == 0) x[i] = nan;
+      if (i % 7 == 0) x[i] = -infinity;
+      if (i % 11 == 0) x[i] = -0.0F;
+    }
+    expect_windows(row.name, row.max_f32, windows, x);
+  });
+}
+
+TEST(PoolKernels, EveryRowSpreadsGradientsToWinners) {
+  each_windows([](const cpu::PoolKernels& row, const cpu::PoolWindows& windows, std::int64_t elements) {
+    const test::Guarded<float> dy(test::random_floats(windows.count * windows.channels, 24));
+    const test::Guarded<std::uint8_t> index(dy.size());
+    std::mt19937 random(25);
+    for (std::size_t o = 0; o < dy.size(); ++o) {
+      index.data()[o] = windows.place[random() % static_cast<std::uint32_t>(windows.places)];
+    }
+    std::vector<float> expected(static_cast<std::size_t>(elements));
+    for (std::size_t o = 0; o < dy.size(); ++o) {
+      const auto at = static_cast<std::int64_t>(o);
+      for (std::int64_t i = 0; i < windows.places; ++i) {
+        if (index.data()[o] != windows.place[i]) continue;
+        expected[static_cast<std::size_t>(at / windows.channels * windows.step + at % windows.channels +
+                                          windows.element[i])] = dy.data()[o];
+      }
+    }
+    const test::Guarded<float> dx(std::vector<float>(expected.size(), nan));
+    row.spread(windows, dy.data(), index.data(), dx.data());
+    EXPECT_EQ(dx.values(), expected) << row.name << ", " << windows.channels << " channels";
+    EXPECT_TRUE(dy.intact() && index.intact() && dx.intact()) << row.name;
+  });
 }
 
 TEST(MaxPool2d, TheFirstNanWins) {
