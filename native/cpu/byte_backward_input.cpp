@@ -134,7 +134,7 @@ struct Job {
   const ByteKernels& kernels;
   const Conv2d& conv;
   const InputGradientWeights& weights;
-  const float* dy;
+  const OutputGradient& dy;
   float scale;
   const Draws& draws;
   const float* factors;  // the channels' scales, repeated for `period` elements of a row
@@ -146,6 +146,14 @@ struct Job {
   std::int64_t row_length() const { return conv.ow * conv.m; }
 };
 
+/// Bits of the largest magnitude of dy times the channels' factors in row `row` of those that are given.
+std::uint32_t magnitude_of_row(const GradientKernels& kernels, const OutputGradient::Rows& given,
+                               std::int64_t channels, const float* factors, std::int64_t period,
+                               std::int64_t row, std::uint32_t most) {
+  const std::int64_t length = given.columns * channels;
+  return kernels.magnitude(given.values + row * length, factors, std::min(period, length), length, most);
+}
+
 /// A thread's images of bytes: some images, or a band of rows of one.
 struct Unit {
   std::int64_t image, images;
@@ -156,6 +164,7 @@ struct Unit {
 struct Scratch {
   std::uint8_t* bytes;              // the images
   std::uint8_t* row;                // of dy, rounded
+  float* values;                    // of dy, where they are not at hand
   float* lift;                      // what a row is multiplied by,
   float* inverse;                   // and then by
   std::vector<Rounding> roundings;  // of the images
@@ -180,13 +189,13 @@ void round_images(const Job& job, const Unit& unit, Scratch& scratch, std::int64
   std::memset(scratch.bytes, zero_byte, static_cast<std::size_t>(unit.images * buffer_rows * row_bytes));
   for (std::int64_t n = 0; n < unit.images; ++n) {
     const std::int64_t image = unit.image + n;
-    const float* const dy = job.dy + image * conv.oh * length;
     std::uint32_t most = 0;
     if (job.magnitudes != nullptr) {
       most = job.magnitudes[image];
     } else {
-      for (std::int64_t o = 0; o < conv.oh; ++o)
-        most = kernels.magnitude(dy + o * length, job.factors, job.period, length, most);
+      const OutputGradient::Rows given = job.dy.given(conv);
+      for (std::int64_t i = image * given.count; i < (image + 1) * given.count; ++i)
+        most = magnitude_of_row(kernels, given, conv.m, job.factors, job.period, i, most);
     }
     const Rounding r = rounding(most, 127);
     scratch.roundings[static_cast<std::size_t>(n)] = r;
@@ -198,8 +207,8 @@ void round_images(const Job& job, const Unit& unit, Scratch& scratch, std::int64
       std::uint8_t* const to = scratch.bytes + (n * buffer_rows + i) * row_bytes;
       const auto block = static_cast<std::uint32_t>((image * conv.oh + o) * draw_blocks(length));
       std::uint8_t* const row = direct ? to - w.first_column * w.pixel_bytes : scratch.row;
-      kernels.quantize(job.draws, block, dy + o * length, scratch.lift, scratch.inverse, job.period, 127,
-                       length, row);
+      kernels.quantize(job.draws, block, job.dy.row(conv, image * conv.oh + o, scratch.values), scratch.lift,
+                       scratch.inverse, job.period, 127, length, row);
       if (direct) continue;
       for (std::int64_t j = 0; j < w.row_pixels; ++j) {
         const std::int64_t column = w.first_column + j;
@@ -286,7 +295,7 @@ void multiply(const Job& job, Scratch& scratch, const InputGradientWeights::Part
 
 }  // namespace
 
-void byte_backward_input(const ByteKernels& kernels, const Conv2d& conv, const float* dy,
+void byte_backward_input(const ByteKernels& kernels, const Conv2d& conv, const OutputGradient& dy,
                          const float* channel_scales, const InputGradientWeights& weights, float scale,
                          const Draws& draws, float* dx) {
   constexpr std::int64_t budget = 192 * 1024;  // of a unit's bytes, which stay in the second-level cache
@@ -317,15 +326,17 @@ void byte_backward_input(const ByteKernels& kernels, const Conv2d& conv, const f
     factors.data<float>()[i] = channel_scales != nullptr ? channel_scales[i % conv.m] : 1.0F;
   Tensor magnitudes;
   if (bands > 1) {
-    const Tensor of_rows = Tensor::empty(DType::i32, {conv.n, conv.oh});
-    parallel_for(conv.n * conv.oh, element_grain / length + 1, [&](std::int64_t begin, std::int64_t end) {
+    const OutputGradient::Rows given = dy.given(conv);
+    const std::int64_t count = conv.n * given.count;
+    const Tensor of_rows = Tensor::empty(DType::i32, {count});
+    parallel_for(count, element_grain / length + 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i)
         of_rows.data<std::uint32_t>()[i] =
-            kernels.gradient.magnitude(dy + i * length, factors.data<float>(), period, length, 0);
+            magnitude_of_row(kernels.gradient, given, conv.m, factors.data<float>(), period, i, 0);
     });
     magnitudes = Tensor::zeros(DType::i32, {conv.n});
-    for (std::int64_t i = 0; i < conv.n * conv.oh; ++i) {
-      std::uint32_t& most = magnitudes.data<std::uint32_t>()[i / conv.oh];
+    for (std::int64_t i = 0; i < count; ++i) {
+      std::uint32_t& most = magnitudes.data<std::uint32_t>()[i / given.count];
       most = std::max(most, of_rows.data<std::uint32_t>()[i]);
     }
   }
@@ -343,14 +354,16 @@ void byte_backward_input(const ByteKernels& kernels, const Conv2d& conv, const f
   // Bands begin at any remainder of the stride: one row more.
   const std::int64_t bytes = round_up(
       images * std::min((band - 1) / rows.stride + rows.reach + 2, buffer_rows(0, conv.h)) * row_bytes, 64);
-  const std::int64_t share = round_up(bytes + round_up(period, 64) * 8 + length, 64) + 64;
+  const std::int64_t values = round_up(dy.scratch(conv), 64);
+  const std::int64_t share = round_up(bytes + round_up(period, 64) * 8 + values * 4 + length, 64) + 64;
   const Tensor memory = Tensor::empty(DType::u8, {share * threads()});
   std::atomic<int> next{0};
   parallel_for(units, 1, [&](std::int64_t begin, std::int64_t end) {
     std::uint8_t* const mine = memory.data<std::uint8_t>() + next++ * share;
     auto* const floats = reinterpret_cast<float*>(mine + bytes);
     Scratch scratch{.bytes = mine,
-                    .row = mine + bytes + round_up(period, 64) * 8,
+                    .row = mine + bytes + round_up(period, 64) * 8 + values * 4,
+                    .values = floats + round_up(period, 64) * 2,
                     .lift = floats,
                     .inverse = floats + round_up(period, 64),
                     .roundings = std::vector<Rounding>(static_cast<std::size_t>(images)),

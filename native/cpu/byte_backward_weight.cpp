@@ -99,8 +99,8 @@ struct Layout {
 /// All of one gradient.
 class WeightGradient {
  public:
-  WeightGradient(const ByteKernels& kernels, const Conv2d& conv, ops::PaddingValue padding, const float* dy,
-                 const ByteActivations& x, const Draws& draws, float* dw)
+  WeightGradient(const ByteKernels& kernels, const Conv2d& conv, ops::PaddingValue padding,
+                 const OutputGradient& dy, const ByteActivations& x, const Draws& draws, float* dw)
       : kernels_(kernels),
         conv_(conv),
         dy_(dy),
@@ -144,12 +144,13 @@ class WeightGradient {
  private:
   /// One scale an output channel.
   void find_scales() {
-    const std::int64_t rows = conv_.n * conv_.oh * conv_.ow;
+    const OutputGradient::Rows given = dy_.given(conv_);
+    const std::int64_t rows = conv_.n * given.count * given.columns;
     const std::int64_t parts = std::clamp<std::int64_t>(rows * conv_.m / element_grain, 1, threads());
     const Tensor most = Tensor::zeros(DType::i32, {parts, conv_.m});
     parallel_for(parts, 1, [&](std::int64_t begin, std::int64_t end) {
       const std::int64_t first = rows * begin / parts;
-      kernels_.gradient.column_magnitudes(dy_ + first * conv_.m, rows * end / parts - first, conv_.m,
+      kernels_.gradient.column_magnitudes(given.values + first * conv_.m, rows * end / parts - first, conv_.m,
                                           most.data<std::uint32_t>() + begin * conv_.m);
     });
     const float unit = signs_ ? 1.0F : 1.0F / static_cast<float>((1 << x_.bits) - 1);
@@ -252,11 +253,13 @@ class WeightGradient {
     while (block * layout.row % segment_bytes != 0) ++block;
     const std::int64_t rows = chunk.images * chunk.rows();
     const std::int64_t blocks = divide_up(rows, block);
-    const std::int64_t share = round_up(round_up(block * layout.row, segment_bytes) * conv_.m, 64) + 64;
+    const std::int64_t rounded = round_up(round_up(block * layout.row, segment_bytes) * conv_.m, 64);
+    const std::int64_t share = round_up(rounded + dy_.scratch(conv_) * 4, 64) + 64;
     std::uint8_t* const memory = reserve(rounded_, share * threads());
     std::atomic<int> next{0};
     parallel_for(blocks, element_grain / (block * length) + 1, [&](std::int64_t begin, std::int64_t end) {
       std::uint8_t* const bytes = memory + next++ * share;
+      auto* const values = reinterpret_cast<float*>(bytes + rounded);
       for (std::int64_t b = begin; b < end; ++b) {
         const std::int64_t count = std::min(block, rows - b * block);
         const std::int64_t pixels = round_up(count * layout.row, segment_bytes);
@@ -264,7 +267,7 @@ class WeightGradient {
           const std::int64_t row = chunk.image * conv_.oh + chunk.begin + b * block + i;
           std::uint8_t* const to = bytes + i * layout.row * conv_.m;
           kernels_.gradient.quantize(draws_, static_cast<std::uint32_t>(row * draw_blocks(length)),
-                                     dy_ + row * length, row_factors_.data<float>(),
+                                     dy_.row(conv_, row, values), row_factors_.data<float>(),
                                      row_factors_.data<float>() + period_, period_, levels_, length, to);
           if (layout.row > conv_.ow)
             std::memset(to + length, zero_byte, static_cast<std::size_t>(layout.row * conv_.m - length));
@@ -479,7 +482,7 @@ class WeightGradient {
 
   const ByteKernels& kernels_;
   const Conv2d& conv_;
-  const float* dy_;
+  const OutputGradient& dy_;
   const ByteActivations& x_;
   const Draws& draws_;
   float* dw_;
@@ -498,7 +501,7 @@ class WeightGradient {
 }  // namespace
 
 void byte_backward_weight(const ByteKernels& kernels, const Conv2d& conv, ops::PaddingValue padding,
-                          const float* dy, const ByteActivations& x, const Draws& draws, float* dw) {
+                          const OutputGradient& dy, const ByteActivations& x, const Draws& draws, float* dw) {
   WeightGradient(kernels, conv, padding, dy, x, draws, dw).run();
 }
 

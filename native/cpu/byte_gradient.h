@@ -7,6 +7,7 @@
 #include "cpu/input_axis.h"
 #include "cpu/kernels/gradient.h"
 #include "cpu/kernels/product.h"
+#include "cpu/output_gradient.h"
 #include "ops/binary_conv2d.h"
 #include "ops/gradient_rounding.h"
 #include "runtime/tensor.h"
@@ -88,7 +89,7 @@ class InputGradientWeights {
 };
 
 /// dx [n, h, w, c] = scale·Σ fl(dy·channel_scales)·w; `channel_scales` [m] may be null.
-void byte_backward_input(const ByteKernels& kernels, const ops::Conv2d& conv, const float* dy,
+void byte_backward_input(const ByteKernels& kernels, const ops::Conv2d& conv, const OutputGradient& dy,
                          const float* channel_scales, const InputGradientWeights& weights, float scale,
                          const Draws& draws, float* dx);
 
@@ -101,6 +102,6 @@ struct ByteActivations {
 
 /// dw [m, kh·kw·(c / groups)]. ow·127·(2^bits − 1) is below 2^31.
 void byte_backward_weight(const ByteKernels& kernels, const ops::Conv2d& conv, ops::PaddingValue padding,
-                          const float* dy, const ByteActivations& x, const Draws& draws, float* dw);
+                          const OutputGradient& dy, const ByteActivations& x, const Draws& draws, float* dw);
 
 }  // namespace hardbit::cpu

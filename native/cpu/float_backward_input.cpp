@@ -52,7 +52,7 @@ struct Part {
 /// One gradient.
 class InputGradient {
  public:
-  InputGradient(const SignSumKernels& kernels, const Conv2d& conv, const float* dy,
+  InputGradient(const SignSumKernels& kernels, const Conv2d& conv, const OutputGradient& dy,
                 const std::uint64_t* plane, const float* factors, float* dx)
       : kernels_(kernels),
         conv_(conv),
@@ -92,12 +92,17 @@ class InputGradient {
     const std::int64_t most_rows =
         std::min((band - 1) / rows_.stride + rows_.reach + 2, buffer_rows(0, conv_.h));
     const std::int64_t scaled = round_up(conv_.m + sign_sum_values, sign_sum_table);
-    const std::int64_t share = images * most_rows * image_.row() + scaled;
+    const std::int64_t values = round_up(dy_.scratch(conv_), sign_sum_table);
+    const std::int64_t share = images * most_rows * image_.row() + scaled + values;
     const Tensor memory = Tensor::empty(DType::f32, {share * threads()});
     std::atomic<int> next{0};
     parallel_for(units, 1, [&](std::int64_t begin, std::int64_t end) {
       float* const mine = memory.data<float>() + next++ * share;
-      Scratch scratch{.scaled = mine, .tables = mine + scaled, .places = {}, .outs = {}};
+      Scratch scratch{.scaled = mine,
+                      .values = mine + scaled,
+                      .tables = mine + scaled + values,
+                      .places = {},
+                      .outs = {}};
       std::fill_n(scratch.scaled, scaled, 0.0F);
       for (std::int64_t u = begin; u < end; ++u) {
         const std::int64_t image = u / bands * images;
@@ -119,6 +124,7 @@ class InputGradient {
 
   struct Scratch {
     float* scaled;  // the channels of a pixel, and zeros behind them
+    float* values;  // of a row of dy that is not at hand
     float* tables;
     // The places of one phase and one number of taps.
     std::vector<const float*> places;
@@ -219,6 +225,7 @@ class InputGradient {
       for (std::int64_t i = 0; i < count; ++i) {
         const std::int64_t o = first_row + i;
         if (o < 0 || o >= conv_.oh) continue;
+        const float* const row = dy_.row(conv_, (unit.image + n) * conv_.oh + o, scratch.values);
         float* to = scratch.tables + (n * count + i) * image_.row();
         for (std::int64_t j = 0; j < image_.row_pixels; ++j, to += image_.pixel) {
           const std::int64_t column = image_.first_column + j;
@@ -226,7 +233,7 @@ class InputGradient {
             std::fill_n(to, image_.pixel, 0.0F);
             continue;
           }
-          const float* const pixel = dy_ + (((unit.image + n) * conv_.oh + o) * conv_.ow + column) * conv_.m;
+          const float* const pixel = row + column * conv_.m;
           for (std::int64_t g = 0; g < groups; ++g) {
             for (std::int64_t m = 0; m < outputs; ++m)
               scratch.scaled[m] = pixel[g * outputs + m] * factors_[g * outputs + m];
@@ -301,7 +308,7 @@ class InputGradient {
 
   const SignSumKernels& kernels_;
   const Conv2d& conv_;
-  const float* dy_;
+  const OutputGradient& dy_;
   const std::uint64_t* plane_;
   const float* factors_;
   float* dx_;
@@ -314,7 +321,7 @@ class InputGradient {
 
 }  // namespace
 
-void float_backward_input(const SignSumKernels& kernels, const Conv2d& conv, const float* dy,
+void float_backward_input(const SignSumKernels& kernels, const Conv2d& conv, const OutputGradient& dy,
                           const std::uint64_t* plane, const float* factors, float* dx) {
   InputGradient(kernels, conv, dy, plane, factors, dx).run();
 }

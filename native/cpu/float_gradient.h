@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "cpu/kernels/sign_sum.h"
+#include "cpu/output_gradient.h"
 #include "ops/binary_conv2d.h"
 
 namespace hardbit::cpu {
@@ -24,7 +25,7 @@ std::vector<FloatGradientExample> float_gradient_examples();
 
 /// dx [n, h, w, c] of weights factor·s, s the signs of `plane` [m][words(k)] and one factor an output
 /// channel.
-void float_backward_input(const SignSumKernels& kernels, const ops::Conv2d& conv, const float* dy,
+void float_backward_input(const SignSumKernels& kernels, const ops::Conv2d& conv, const OutputGradient& dy,
                           const std::uint64_t* plane, const float* factors, float* dx);
 
 /// dw [m, kh·kw·(c / groups)] of the signs x [n, h, w][words(c)]. Where the kernel reaches beyond the image,

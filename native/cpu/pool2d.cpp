@@ -18,19 +18,23 @@ struct Window {
   std::array<std::int64_t, 256> pixel;  // row·width + column in the image
 };
 
-void fill_window(const Pooling& p, std::int64_t oy, std::int64_t ox, Window& window) {
+/// Adds the places of row ky of a window, whose pixels begin at `row`.
+void add_places(const Pooling& p, std::int64_t ky, std::int64_t ox, std::int64_t row, Window& window) {
   const auto& [kernel, stride, padding] = p.geometry;
+  for (std::int64_t kx = 0; kx < kernel[1]; ++kx) {
+    const std::int64_t x = ox * stride[1] - padding[2] + kx;
+    if (x < 0 || x >= p.width) continue;
+    const auto i = static_cast<std::size_t>(window.count++);
+    window.place[i] = static_cast<std::uint8_t>(ky * kernel[1] + kx);
+    window.pixel[i] = row + x;
+  }
+}
+
+void fill_window(const Pooling& p, std::int64_t oy, std::int64_t ox, Window& window) {
   window.count = 0;
-  for (std::int64_t ky = 0; ky < kernel[0]; ++ky) {
-    const std::int64_t y = oy * stride[0] - padding[0] + ky;
-    if (y < 0 || y >= p.height) continue;
-    for (std::int64_t kx = 0; kx < kernel[1]; ++kx) {
-      const std::int64_t x = ox * stride[1] - padding[2] + kx;
-      if (x < 0 || x >= p.width) continue;
-      const auto i = static_cast<std::size_t>(window.count++);
-      window.place[i] = static_cast<std::uint8_t>(ky * kernel[1] + kx);
-      window.pixel[i] = y * p.width + x;
-    }
+  for (std::int64_t ky = 0; ky < p.geometry.kernel[0]; ++ky) {
+    const std::int64_t y = oy * p.geometry.stride[0] - p.geometry.padding[0] + ky;
+    if (y >= 0 && y < p.height) add_places(p, ky, ox, y * p.width, window);
   }
 }
 
@@ -62,10 +66,10 @@ void each_image(const Pooling& p, const F& f) {
 
 std::int64_t places(const Pooling& p) { return p.geometry.kernel[0] * p.geometry.kernel[1]; }
 
-/// Calls f(windows, out) for the runs of equal windows of line `line` of all lines; `out` counts windows from
-/// the first image's first. Places count from their image's first element.
-template <class F>
-void each_run(const Pooling& p, std::int64_t line, const F& f) {
+/// Calls f(windows, ox) for the runs of equal windows of a line, ox the column of the first one.
+/// fill(ox, window) finds the window's places.
+template <class Fill, class F>
+void each_run(const Pooling& p, const Fill& fill, const F& f) {
   const std::int64_t stride = p.geometry.stride[1];
   // The windows that lie inside the image from left to right: [begin, end).
   const std::int64_t begin = std::min((p.geometry.padding[2] + stride - 1) / stride, p.out_width);
@@ -74,13 +78,21 @@ void each_run(const Pooling& p, std::int64_t line, const F& f) {
   Window window;
   for (std::int64_t ox = 0; ox < p.out_width;) {
     const std::int64_t count = ox == begin && begin < end ? end - begin : 1;
-    fill_window(p, line % p.out_height, ox, window);
+    window.count = 0;
+    fill(ox, window);
     for (int i = 0; i < window.count; ++i) window.pixel[static_cast<std::size_t>(i)] *= p.channels;
     f(PoolWindows{count, stride * p.channels, p.channels, window.count, window.pixel.data(),
                   window.place.data()},
-      line * p.out_width + ox);
+      ox);
     ox += count;
   }
+}
+
+/// The same of line oy, places counted from the image's first element.
+template <class F>
+void each_run_of_line(const Pooling& p, std::int64_t oy, const F& f) {
+  each_run(
+      p, [&](std::int64_t ox, Window& window) { fill_window(p, oy, ox, window); }, f);
 }
 
 /// The largest of windows of whichever numbers.
@@ -130,9 +142,10 @@ void max_pool2d(const Pooling& p, const T* x, T* y, std::uint8_t* index) {
   const std::int64_t cost = std::max<std::int64_t>(p.out_width * p.channels * places(p), 1);
   parallel_for(p.images * p.out_height, element_grain / cost, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t line = begin; line < end; ++line) {
-      each_run(p, line, [&](const PoolWindows& windows, std::int64_t out) {
-        max_windows(kernels, windows, x + line / p.out_height * image_size, y + out * p.channels,
-                    index == nullptr ? nullptr : index + out * p.channels);
+      each_run_of_line(p, line % p.out_height, [&](const PoolWindows& windows, std::int64_t ox) {
+        const std::int64_t out = (line * p.out_width + ox) * p.channels;
+        max_windows(kernels, windows, x + line / p.out_height * image_size, y + out,
+                    index == nullptr ? nullptr : index + out);
       });
     }
   });
@@ -183,12 +196,30 @@ void max_pool2d_backward(const Pooling& p, const float* dy, const std::uint8_t* 
   each_image(p, [&](std::int64_t image) {
     float* const to = dx + image * image_size;
     if (!tiled) std::fill_n(to, image_size, 0.0F);
-    for (std::int64_t line = image * p.out_height; line < (image + 1) * p.out_height; ++line) {
-      each_run(p, line, [&](const PoolWindows& windows, std::int64_t out) {
-        add(windows, dy + out * p.channels, index + out * p.channels, to);
+    for (std::int64_t oy = 0; oy < p.out_height; ++oy) {
+      each_run_of_line(p, oy, [&](const PoolWindows& windows, std::int64_t ox) {
+        const std::int64_t out = ((image * p.out_height + oy) * p.out_width + ox) * p.channels;
+        add(windows, dy + out, index + out, to);
       });
     }
   });
+}
+
+void max_pool2d_backward_row(const Pooling& p, const float* dy, const std::uint8_t* index, std::int64_t row,
+                             float* dx) {
+  const std::int64_t kernel = p.geometry.kernel[0];
+  const std::int64_t oy = row % p.height / kernel;
+  const std::int64_t ky = row % p.height % kernel;
+  const std::int64_t covered = oy < p.out_height ? p.out_width * p.geometry.kernel[1] : 0;
+  std::fill(dx + covered * p.channels, dx + p.width * p.channels, 0.0F);
+  if (covered == 0 || p.channels == 0) return;
+  const auto spread = selected_pool_kernels().spread;
+  each_run(
+      p, [&](std::int64_t ox, Window& window) { add_places(p, ky, ox, 0, window); },
+      [&](const PoolWindows& windows, std::int64_t ox) {
+        const std::int64_t out = ((row / p.height * p.out_height + oy) * p.out_width + ox) * p.channels;
+        spread(windows, dy + out, index + out, dx);
+      });
 }
 
 void pool_signs(const Pooling& p, const std::uint64_t* x, const std::uint64_t* all, std::uint64_t* y) {

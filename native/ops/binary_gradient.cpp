@@ -130,14 +130,9 @@ Tensor spread(const Conv2d& conv, const Tensor& dy, const MaxPooling& pooling) {
   return max_pool2d_backward(dy, pooling.index, {conv.oh, conv.ow}, pooling.geometry);
 }
 
-/// Whether bytes are made of what is pooled at once.
-bool takes_pooled(const Pooled& pooling, GradientArithmetic arithmetic, Device device) {
-  return pooling && arithmetic == GradientArithmetic::int8 && device == Device::cuda &&
-         pooling->geometry.side_by_side();
-}
-
 /// dy as it is, of pooled outputs where there is a pooling.
-cuda::OutputGradient output_gradient(const Conv2d& conv, const Tensor& dy, const MaxPooling* pooling) {
+template <class OutputGradient>
+OutputGradient output_gradient(const Conv2d& conv, const Tensor& dy, const MaxPooling* pooling) {
   if (pooling == nullptr) return dy.data<const float>();
   return {{pooling->geometry, conv.n, conv.oh, conv.ow, conv.m, dy.dim(1), dy.dim(2)},
           dy.data<const float>(),
@@ -164,11 +159,15 @@ Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Te
   Tensor dx = Tensor::empty(DType::f32, shape, device);
   auto* const out = dx.data<float>();
   const bool few = !product && conv.c <= few_channels && conv.geometry.groups == 1;
-  const bool pooled = !few && takes_pooled(pooling, gradient.arithmetic, device);
+  const auto* const sums = factors.size() == 1 ? sign_sums(conv, device, gradient.arithmetic) : nullptr;
+  // What is pooled is taken as it is: dy of all outputs is never made.
+  const bool pooled = pooling && pooling->geometry.side_by_side() &&
+                      (sums != nullptr || (gradient.arithmetic == GradientArithmetic::int8 && !few));
+  if (pooled) check_places(op, *pooling);
   const Tensor dy = pooling && !pooled ? spread(conv, given, *pooling) : given;
+  const MaxPooling* const behind = pooled ? &*pooling : nullptr;
   const auto* const g = dy.data<float>();
-  const auto* const sums = sign_sums(conv, device, gradient.arithmetic);
-  if (sums != nullptr && factors.size() == 1) {
+  if (sums != nullptr) {
     const Tensor scales = channel_scales(scale, conv.m, device);
     Tensor signed_scales = scales;
     if (factors[0] != 1) {
@@ -176,7 +175,8 @@ Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Te
       std::ranges::transform(scales.span<const float>(), signed_scales.data<float>(),
                              [&](float s) { return s * static_cast<float>(factors[0]); });
     }
-    cpu::float_backward_input(*sums, conv, g, planes.data<std::uint64_t>(), signed_scales.data<float>(), out);
+    cpu::float_backward_input(*sums, conv, output_gradient<cpu::OutputGradient>(conv, dy, behind),
+                              planes.data<std::uint64_t>(), signed_scales.data<float>(), out);
   } else if (gradient.arithmetic == GradientArithmetic::f32 || few) {
     const Tensor w = planes_to_float(planes, coefficients, channel_scales(scale, conv.m, device));
     if (product) {
@@ -213,10 +213,11 @@ Tensor backward_input(const char* op, bool product, const Conv2d& conv, const Te
         [&] {
           const cpu::ByteKernels kernels = cpu::selected_byte_kernels();
           const auto weights = cpu::cached_input_weights(kernels, conv, bits, factors);
-          cpu::byte_backward_input(kernels, conv, g, by_channel, *weights, common, draws, out);
+          cpu::byte_backward_input(kernels, conv, output_gradient<cpu::OutputGradient>(conv, dy, behind),
+                                   by_channel, *weights, common, draws, out);
         },
         [&] {
-          cuda::byte_backward_input(conv, output_gradient(conv, dy, pooled ? &*pooling : nullptr), by_channel,
+          cuda::byte_backward_input(conv, output_gradient<cuda::OutputGradient>(conv, dy, behind), by_channel,
                                     bits, factors, common, draws, out);
         });
   }
@@ -274,8 +275,11 @@ Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const T
   if (conv.empty()) return Tensor::zeros(DType::f32, shape, device);
   Tensor dw = Tensor::empty(DType::f32, shape, device);
   auto* const out = dw.data<float>();
-  const bool pooled = takes_pooled(pooling, gradient.arithmetic, device);
+  const bool pooled =
+      pooling && gradient.arithmetic == GradientArithmetic::int8 && pooling->geometry.side_by_side();
+  if (pooled) check_places(op, *pooling);
   const Tensor dy = pooling && !pooled ? spread(conv, given, *pooling) : given;
+  const MaxPooling* const behind = pooled ? &*pooling : nullptr;
   const auto* const g = dy.data<float>();
   if (gradient.arithmetic == GradientArithmetic::int8) {
     check_sums(op, conv.ow, bits ? 127 * ((std::int64_t{1} << *bits) - 1) : 127, "columns of dy");
@@ -284,11 +288,12 @@ Tensor backward_weight(const char* op, bool product, const Conv2d& conv, const T
     dispatch(
         device,
         [&] {
-          cpu::byte_backward_weight(cpu::selected_byte_kernels(), conv, padding, g,
+          cpu::byte_backward_weight(cpu::selected_byte_kernels(), conv, padding,
+                                    output_gradient<cpu::OutputGradient>(conv, dy, behind),
                                     {.signs = signs, .codes = codes, .bits = bits.value_or(1)}, draws, out);
         },
         [&] {
-          cuda::byte_backward_weight(conv, padding, output_gradient(conv, dy, pooled ? &*pooling : nullptr),
+          cuda::byte_backward_weight(conv, padding, output_gradient<cuda::OutputGradient>(conv, dy, behind),
                                      signs, codes, bits.value_or(1), draws, out);
         });
     return dw;

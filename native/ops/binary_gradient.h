@@ -63,8 +63,8 @@ Tensor binary_conv2d_backward_weight(const Tensor& dy, const Tensor& x, std::opt
                                      const GradientOptions& gradient);
 
 // The same where max-pooling follows the convolution and dy [N, PH, PW, M] is of the outputs that it leaves:
-// of max_pool2d_backward's, to the last bit. Int8 gradients on a GPU do not make that where windows lie side
-// by side.
+// of max_pool2d_backward's, to the last bit. Where windows lie side by side, that is never made for int8
+// gradients and for those of inputs that are sums under signs.
 
 Tensor binary_conv2d_pool_backward_input(const Tensor& dy, const MaxPooling& pooling, const Tensor& planes,
                                          const std::vector<double>& coefficients, const WeightScale& scale,

@@ -111,24 +111,28 @@ Pooling check_max_pooled(const char* op, const Tensor& dy, const MaxPooling& poo
   return p;
 }
 
+void check_places(const char* op, const MaxPooling& pooling) {
+  const auto& [geometry, index] = pooling;
+  if (index.device() != Device::cpu || index.count() == 0) return;
+  const int place = cpu::largest_place(index.data<std::uint8_t>(), index.count());
+  const std::int64_t places = geometry.kernel[0] * geometry.kernel[1];
+  if (place < places) return;
+  check::fail("ERR_HARDBIT_ARGUMENT", op,
+              "index holds the place " + std::to_string(place) + " of a window with " +
+                  std::to_string(places) +
+                  " places; expected the index that maxPool2d gave for this geometry.");
+}
+
 Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::array<std::int64_t, 2>& size,
                            const Pool2dGeometry& geometry) {
   constexpr const char* op = "maxPool2dBackward";
   const Pooling p = check_max_pooled(op, dy, {geometry, index}, size);
   const Device device = common_device(dy, index);
-  const auto* const places = index.data<std::uint8_t>();
-  if (device == Device::cpu && index.count() > 0) {  // on a GPU, the kernel looks
-    const int place = cpu::largest_place(places, index.count());
-    if (place >= geometry.kernel[0] * geometry.kernel[1]) {
-      check::fail("ERR_HARDBIT_ARGUMENT", op,
-                  "index holds the place " + std::to_string(place) + " of a window with " +
-                      std::to_string(geometry.kernel[0] * geometry.kernel[1]) +
-                      " places; expected the index that maxPool2d gave for this geometry.");
-    }
-  }
+  const MaxPooling pooling{geometry, index};
+  check_places(op, pooling);
   Tensor dx = Tensor::empty(DType::f32, {p.images, p.height, p.width, p.channels}, device);
-  dispatch<cpu::max_pool2d_backward, cuda::max_pool2d_backward>(device, p, dy.data<float>(), places,
-                                                                dx.data<float>());
+  dispatch<cpu::max_pool2d_backward, cuda::max_pool2d_backward>(device, p, dy.data<float>(),
+                                                                index.data<std::uint8_t>(), dx.data<float>());
   return dx;
 }
 

@@ -43,6 +43,9 @@ Tensor max_pool2d_backward(const Tensor& dy, const Tensor& index, const std::arr
 Pooling check_max_pooled(const char* op, const Tensor& dy, const MaxPooling& pooling,
                          const std::array<std::int64_t, 2>& size);
 
+/// Throws where `index` names a place outside the kernel; on a GPU, the kernels that read it report it.
+void check_places(const char* op, const MaxPooling& pooling);
+
 /// Bits by OR, channels whose bit in `all` bits [C] is 1 by AND: with a threshold x ≥ t behind max-pooling
 /// moved before it, any pixel above t suffices; where the sign of the scale turned the comparison round, all
 /// must be.
