@@ -123,8 +123,8 @@ function outputSize(size: readonly [number, number], geometry: BinaryConv2dGeome
  * x is bits [N, H, W, C] (±1; `inputBits` null) or u8 codes of `inputBits` bits; w is the whole number Σ_p c_p·s_p, its
  * planes [P·M, KH·KW·(C/groups)]. The real pre-activation is `productScale` times the result; gradients are with
  * respect to the real values, in the arithmetic of `draw`, dW passed on by the operand's quantizer. Saves the packed operands,
- * and with `pool` the place of each largest, one byte an output. That is `maxPool2d` of the sums in all its results; on a GPU
- * int8 gradients are made of pooled ones without those of all sums.
+ * and with `pool` the place of each largest, one byte an output. That is `maxPool2d` of the sums in all its results; int8
+ * gradients are made of pooled ones without those of all sums.
  *
  * @throws ERR_HARDBIT_SHAPE, ERR_HARDBIT_ARGUMENT where weights or geometry do not fit x.
  */
@@ -191,7 +191,9 @@ export function binaryConv2d(
   const places = index === null ? [] : [new Tensor(index)];
   return tape.record([x, latent], new Tensor(y), [...saved, ...places], (dy) => {
     const [place] = places as [Tensor];
-    if (draw.arithmetic === 'int8' && dy.device === 'cuda' && areSideBySide(pool)) {
+    // Two gradients that both need dy of all sums share it.
+    const both = x.requiresGradient && latent.requiresGradient;
+    if (!both || (draw.arithmetic === 'int8' && areSideBySide(pool))) {
       return backward(dy, { ...pool, index: place.handle });
     }
     const spread = new Tensor(
