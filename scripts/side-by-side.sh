@@ -1,5 +1,8 @@
 # Test programs beside each other, for machines of several processors. Sourced by the scripts that run tests.
 
+# Together they have more threads than there are processors: one that waits must not keep a processor busy.
+export OMP_WAIT_POLICY=passive
+
 # Runs its arguments, functions or commands of one word, side by side; prints what each has said once it has ended, one after the
 # other; fails where one fails.
 side_by_side() {
