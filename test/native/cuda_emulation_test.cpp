@@ -1,3 +1,4 @@
+#include <csignal>
 #include <cstdlib>
 #include <set>
 #include <stdexcept>
@@ -34,6 +35,19 @@ TEST(CudaEmulation, BarriersOrderABlocksThreads) {
 }
 
 TEST(CudaEmulation, AMissingBarrierShows) { EXPECT_NE(rotated(false), rotated(true)); }
+
+__global__ void put(int* x) { *x = 7; }
+
+TEST(CudaEmulationDeathTest, TheHostCannotTouchGuardedMemory) {
+  if (std::getenv("HARDBIT_EMULATION_GUARD") == nullptr) GTEST_SKIP() << "HARDBIT_EMULATION_GUARD is not set";
+  const Tensor x = Tensor::zeros(DType::i32, {1}, Device::cuda);
+  int* const number = x.data<int>();
+  launch(put, dim3(1), dim3(1), 0, number);
+  EXPECT_EQ(test::values<std::int32_t>(x), std::vector<std::int32_t>{7});
+  const auto read = [number] { std::exit(*static_cast<volatile int*>(number)); };
+  EXPECT_EXIT(read(), testing::KilledBySignal(SIGSEGV), "");
+  EXPECT_EXIT(*static_cast<volatile int*>(number) = 1, testing::KilledBySignal(SIGSEGV), "");
+}
 
 __global__ void lanes(unsigned* out) {
   const unsigned lane = threadIdx.x % 32;

@@ -32,7 +32,8 @@ std::size_t memory_size() {
   return std::strtoull(value.data(), nullptr, 10);
 }
 
-/// Memory that only what is queued may touch: whole pages, each handed out once.
+/// Memory that only what is queued may touch: whole pages, each handed out once. Pages of a protection key
+/// are opened and shut by a register of the thread; without such keys, by the system, for all threads.
 class Guard {
  public:
   static Guard* instance() {
@@ -45,16 +46,24 @@ class Guard {
     if (bytes > all - used_) return nullptr;
     std::byte* const data = memory_ + used_;
     used_ += (bytes + page - 1) / page * page;
-    protect();
+    if (key_ < 0) protect();
     return data;
   }
   static void release(void* data, std::size_t bytes) { madvise(data, bytes, MADV_DONTNEED); }
 
   void open() {
+    if (key_ >= 0) {
+      if (opened_++ == 0) pkey_set(key_, 0);
+      return;
+    }
     const std::lock_guard lock(mutex_);
     if (users_++ == 0) protect();
   }
   void close() {
+    if (key_ >= 0) {
+      if (--opened_ == 0) pkey_set(key_, PKEY_DISABLE_ACCESS);
+      return;
+    }
     const std::lock_guard lock(mutex_);
     if (--users_ == 0) protect();
   }
@@ -63,6 +72,12 @@ class Guard {
   static constexpr std::size_t page = 4096;
   static constexpr std::size_t all = std::size_t{1} << 40;
 
+  Guard() {
+    if (key_ < 0 || pkey_mprotect(memory_, all, PROT_READ | PROT_WRITE, key_) == 0) return;
+    pkey_free(key_);
+    key_ = -1;
+  }
+
   void protect() { mprotect(memory_, used_, users_ > 0 ? PROT_READ | PROT_WRITE : PROT_NONE); }
 
   std::mutex mutex_;
@@ -70,7 +85,10 @@ class Guard {
       mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   std::size_t used_ = 0;
   int users_ = 0;
+  int key_ = pkey_alloc(0, PKEY_DISABLE_ACCESS);  // below 0: there are none
+  static thread_local int opened_;
 };
+thread_local int Guard::opened_ = 0;
 
 /// While it lives, the device's memory may be touched.
 class Opened {
