@@ -53,7 +53,7 @@ describeOnGpu('a study on a GPU', () => {
       const { shards, networks, whiteBox } = resultsSchema.parse(written);
       expect(shards[0]?.machine).to.include({ device: 'cuda', gpu: gpuName() });
       expect([networks.length, whiteBox.length]).to.deep.equal([2, 1]);
-      expect(memoryInfo().liveTensors).to.equal(before);
+      expect(memoryInfo().liveTensors).to.be.at.most(before); // forgotten ones of other tests may be collected meanwhile
     } finally {
       rmSync(out, { recursive: true });
     }
