@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "cpu/kernels/gradient.h"
+#include "cpu/kernels/select.h"
 
 namespace hardbit::cpu {
 
@@ -16,15 +17,7 @@ std::span<const GradientKernels> gradient_kernels() {
 }
 
 const GradientKernels& selected_gradient_kernels() {
-  static const GradientKernels& selected = []() -> const GradientKernels& {
-    const GradientKernels* best = &gradient_kernels().front();
-    for (const GradientKernels& row : gradient_kernels()) {
-      bool present = false;
-      for (const Isa isa : available_isas()) present = present || isa == row.isa;
-      if (present && row.isa <= selected_isa()) best = &row;
-    }
-    return *best;
-  }();
+  static const GradientKernels& selected = select_row(gradient_kernels());
   return selected;
 }
 

@@ -1,6 +1,7 @@
 #include <vector>
 
 #include "cpu/kernels/pool.h"
+#include "cpu/kernels/select.h"
 
 namespace hardbit::cpu {
 
@@ -16,15 +17,7 @@ std::span<const PoolKernels> pool_kernels() {
 }
 
 const PoolKernels& selected_pool_kernels() {
-  static const PoolKernels& selected = []() -> const PoolKernels& {
-    const PoolKernels* best = &pool_kernels().front();
-    for (const PoolKernels& row : pool_kernels()) {
-      bool present = false;
-      for (const Isa isa : available_isas()) present = present || isa == row.isa;
-      if (present && row.isa <= selected_isa()) best = &row;
-    }
-    return *best;
-  }();
+  static const PoolKernels& selected = select_row(pool_kernels());
   return selected;
 }
 
