@@ -1000,12 +1000,15 @@ BinaryWeights::BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, P
                        .tap_sums = tap_sums.data(),
                        .corrections = corrections_.data()};
   launch(weights_kernel, dim3(static_cast<unsigned>(conv.m)), dim3(128), 0, job);
-  if (operand == ProductOperand::bits) bands_ = BandProduct::of(layer, layout_, w, corrections());
+  if (operand == ProductOperand::bits) {
+    bands_ = BandProduct::of(layer, layout_, w, corrections());
+    stationary_ = WeightStationaryLayer::of(layer, layout_, w, corrections());
+  }
 }
 
 std::size_t BinaryWeights::bytes() const {
   return static_cast<std::size_t>(packed_.count() + corrections_.count() * 4) +
-         (bands_ ? bands_->bytes() : 0);
+         (bands_ ? bands_->bytes() : 0) + (stationary_ ? stationary_->bytes() : 0);
 }
 
 namespace {
@@ -1022,6 +1025,19 @@ const BandProduct* bands_of(const BinaryWeights& weights, std::int64_t images,
     return nullptr;
   }
   return (tile ? *tile == ProductTile::band : bands->pays(images)) ? bands : nullptr;
+}
+
+/// The layer with its weights in registers, likewise.
+const WeightStationaryLayer* stationary_of(const BinaryWeights& weights, std::int64_t images,
+                                           const BinaryThresholds& thresholds,
+                                           std::optional<ProductTile> tile) {
+  const WeightStationaryLayer* const layer = weights.stationary();
+  const bool fits = layer != nullptr && layer->fuses(thresholds);
+  if (images == 0 || (tile && *tile != ProductTile::weight_stationary)) return nullptr;
+  if (tile && !fits) {
+    throw Error("ERR_HARDBIT_UNSUPPORTED", "This layer's weights do not fit into registers; choose a tile.");
+  }
+  return fits && (tile || layer->pays(images)) ? layer : nullptr;
 }
 
 }  // namespace
@@ -1046,6 +1062,8 @@ template void binary_sums(const BinaryWeights&, std::int64_t, const void*, std::
 void binary_layer(const BinaryWeights& weights, std::int64_t images, const void* x,
                   const BinaryThresholds& thresholds, std::uint64_t* out, std::optional<ProductTile> tile) {
   const Conv2d& conv = weights.layer().conv;
+  const WeightStationaryLayer* const stationary = stationary_of(weights, images, thresholds, tile);
+  if (stationary != nullptr) return stationary->run(images, x, thresholds, out);
   const BandProduct* const bands = bands_of(weights, images, tile);
   if (bands != nullptr && bands->fuses(thresholds)) return bands->layer(images, x, thresholds, out);
   const auto& [kernel, stride, padding] = thresholds.pool;

@@ -5,6 +5,7 @@
 #include "cuda/band_product.h"
 #include "cuda/product_choice.h"
 #include "cuda/runtime.h"
+#include "cuda/weight_stationary.h"
 #include "ops/geometry.h"
 
 // Binary layers on the device: convolutions by ±1 weights, from bits or codes to integers or bits. A dense
@@ -99,6 +100,8 @@ class BinaryWeights {
   const std::int32_t* corrections() const { return layout_.corrects ? corrections_.data() : nullptr; }
   /// The layer by bands of images; null where it does not fit.
   const BandProduct* bands() const { return bands_.get(); }
+  /// The whole layer with its weights in registers; null where it does not fit.
+  const WeightStationaryLayer* stationary() const { return stationary_.get(); }
   std::size_t bytes() const;
 
  private:
@@ -107,6 +110,7 @@ class BinaryWeights {
   Scratch<std::uint8_t> packed_;
   Scratch<std::int32_t> corrections_;
   std::unique_ptr<BandProduct> bands_;
+  std::unique_ptr<WeightStationaryLayer> stationary_;
 };
 
 /// The sums n of `images` images: x is bits [images][h][w][words(c)] of signs, or u8 [images][h][w][c] of
@@ -129,6 +133,12 @@ struct BinaryThresholds {
   /// bits [words(m)]: channels whose pooled bit is the AND of the window's, in place of the OR, because the
   /// sign of batch norm's factor turned the comparison round. Null: none.
   const std::uint64_t* all = nullptr;
+
+  bool pools_nothing() const { return pool.kernel == ops::Pair{1, 1} && pool.stride == ops::Pair{1, 1}; }
+  /// 2 × 2 pixels of an image of oh × ow, side by side.
+  bool pools_by_two(std::int64_t oh, std::int64_t ow) const {
+    return pool.side_by_side() && pool.kernel == ops::Pair{2, 2} && pooled == ops::Pair{oh / 2, ow / 2};
+  }
 };
 
 /// A whole layer: convolution, thresholds and pooling. x as in binary_sums(); out bits

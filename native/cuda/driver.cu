@@ -16,6 +16,11 @@ namespace {
 
 /// There for what it is compiled for.
 __global__ void probe_kernel() {}
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+__device__ bool code_has_wgmma = true;
+#else
+__device__ bool code_has_wgmma = false;
+#endif
 
 /// Set once an error came that the context does not survive; the CPU path is not touched by it.
 std::atomic<bool> lost{false};
@@ -125,6 +130,7 @@ Context open() {
                     std::to_string(context.info.major) + "." + std::to_string(context.info.minor) +
                     "); build it there with `npx hardbit build`, or use the cpu device.");
   }
+  check(cudaMemcpyFromSymbol(&context.info.wgmma, code_has_wgmma, sizeof(bool)), "Reading what kernels use");
   check(cudaStreamCreateWithFlags(&context.compute, cudaStreamNonBlocking), "Making a stream");
   check(cudaStreamCreateWithFlags(&context.upload, cudaStreamNonBlocking), "Making a stream");
   compute_queue = context.compute;

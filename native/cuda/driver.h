@@ -23,6 +23,8 @@ struct DeviceInfo {
   std::size_t memory = 0;
   /// Shared memory that a block may ask for, in bytes.
   std::size_t shared_memory = 0;
+  /// Whether the kernels that it runs use Hopper's own instructions (code for sm_90a).
+  bool wgmma = false;
 };
 
 /// The devices of this machine; where there are none, `reason` says why in a sentence.

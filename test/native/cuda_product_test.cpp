@@ -209,16 +209,19 @@ void check_layer(const Drawn& drawn, const ops::Pool2dGeometry& pool,
   const Tensor every = all.to(Device::cuda);
   for (const ProductOperand operand : operands) {
     const BinaryWeights weights(drawn.layer(), w.data<std::uint64_t>(), operand);
-    for (const ProductTile tile : ways(weights, all_tiles)) {
+    const BinaryThresholds thresholds{.minimum = least.data<std::int32_t>(),
+                                      .pool = pool,
+                                      .pooled = pooled,
+                                      .all = every.data<std::uint64_t>()};
+    std::vector<ProductTile> layer_ways = ways(weights, all_tiles);
+    if (weights.stationary() != nullptr && weights.stationary()->fuses(thresholds)) {
+      layer_ways.push_back(ProductTile::weight_stationary);
+    }
+    for (const ProductTile tile : layer_ways) {
       SCOPED_TRACE(drawn.text() + ", " + name(operand) + ", tile " + std::to_string(static_cast<int>(tile)));
       const Tensor y = Tensor::empty(DType::bits, expected.shape(), Device::cuda);
       cuda::fill(y.raw(), 0xA5, y.byte_length());
-      cuda::binary_layer(weights, drawn.v.n, x.raw(),
-                         {.minimum = least.data<std::int32_t>(),
-                          .pool = pool,
-                          .pooled = pooled,
-                          .all = every.data<std::uint64_t>()},
-                         y.data<std::uint64_t>(), tile);
+      cuda::binary_layer(weights, drawn.v.n, x.raw(), thresholds, y.data<std::uint64_t>(), tile);
       test::expect_same(y.to(Device::cpu), expected, "bits");
       if (testing::Test::HasFailure()) return;
     }
@@ -328,6 +331,43 @@ TEST_F(CudaBinaryLayer, GoesThroughBandsOfImages) {
   };
   for (const Drawn& drawn : layers) {
     check_bands(drawn);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_F(CudaBinaryLayer, KeepsWeightsInRegisters) {
+  if (!cuda::driver::device().wgmma) GTEST_SKIP() << "this device has no wgmma";
+  const ops::Conv2dGeometry same{.padding = {1, 1, 1, 1}};
+  const Drawn layers[] = {
+      // Tiles of 16 rows, 14, 8 and 7; images that end within a tile's columns, and within a slice's channels.
+      {{2, 32, 19, 64, 70, {3, 3}, same}, 0, PaddingValue::zero, 1},
+      {{3, 16, 16, 128, 128, {3, 3}, same}, 0, PaddingValue::one, 2},
+      {{1, 32, 9, 256, 64, {3, 3}, same}, 0, PaddingValue::zero, 3},
+      {{1, 28, 28, 64, 64, {3, 3}, same}, 0, PaddingValue::one, 4},
+      {{2, 14, 15, 128, 40, {3, 3}, same}, 0, PaddingValue::zero, 5},
+      {{3, 14, 14, 256, 65, {3, 3}, same}, 0, PaddingValue::zero, 6},
+      {{9, 8, 8, 64, 64, {3, 3}, same}, 0, PaddingValue::zero, 7},
+      {{2, 24, 10, 128, 64, {3, 3}, same}, 0, PaddingValue::zero, 8},
+      {{5, 8, 8, 256, 130, {3, 3}, same}, 0, PaddingValue::zero, 9},
+      {{3, 8, 8, 512, 64, {3, 3}, same}, 0, PaddingValue::one, 10},
+      {{5, 7, 7, 256, 64, {3, 3}, same}, 0, PaddingValue::zero, 11},
+      {{3, 7, 7, 512, 72, {3, 3}, same}, 0, PaddingValue::zero, 12},
+      // Borders on one side, and none; an odd number of words.
+      {{2, 8, 9, 128, 64, {3, 3}, {.padding = {1, 1, 0, 2}}}, 0, PaddingValue::zero, 13},
+      {{2, 10, 10, 128, 64, {3, 3}, {}}, 0, PaddingValue::zero, 14},
+      {{2, 17, 9, 128, 64, {3, 3}, {.padding = {0, 1, 1, 0}}}, 0, PaddingValue::one, 15},
+      // Codes.
+      {{2, 16, 12, 3, 65, {3, 3}, same}, 2, PaddingValue::zero, 16},
+      {{3, 14, 14, 1, 20, {3, 3}, same}, 4, PaddingValue::one, 17},
+      {{2, 12, 12, 1, 20, {5, 5}, {}}, 2, PaddingValue::zero, 18},
+      {{5, 16, 16, 2, 64, {3, 3}, {.stride = {2, 2}, .padding = {1, 0, 1, 0}}}, 3, PaddingValue::zero, 19},
+  };
+  for (const Drawn& drawn : layers) {
+    const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(),
+                                ProductOperand::bits);
+    ASSERT_NE(weights.stationary(), nullptr) << drawn.text();
+    check_layer(drawn, no_pool, {});
+    check_layer(drawn, pool2, {});
     if (HasFailure()) return;
   }
 }

@@ -155,7 +155,8 @@ const DeviceInfo& device() {
                          .minor = 0,
                          .multiprocessors = 4,
                          .memory = 0,
-                         .shared_memory = emulation::shared_memory_limit};
+                         .shared_memory = emulation::shared_memory_limit,
+                         .wgmma = true};
   info.memory = memory_size();
   return info;
 }

@@ -68,6 +68,10 @@ extern thread_local Place place;
 unsigned char* dynamic_shared_memory();
 /// Waits for all threads of the block.
 void block_barrier();
+/// Waits for so many threads of the block that come to the same barrier.
+void part_barrier(unsigned barrier, unsigned threads);
+/// Lets the other threads run until something holds that they bring about.
+void wait_until(std::function<bool()> holds);
 
 /// What a lane lays open to the others of its warp.
 struct Lane {

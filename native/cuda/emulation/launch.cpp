@@ -36,13 +36,15 @@ struct Copy {
   unsigned char contents[16];
 };
 
-enum class State { ready, at_barrier, at_meeting, done };
+enum class State { ready, at_barrier, at_meeting, waiting, done };
 
 struct Thread {
   Fiber fiber;
   State state = State::done;
   uint3 index;
   Meeting* meeting = nullptr;
+  /// What a waiting thread waits for.
+  std::function<bool()> holds;
   /// Groups of copies, the oldest first; the last one is not committed yet.
   std::vector<std::vector<Copy>> copies;
 };
@@ -92,6 +94,25 @@ class Machine {
       at_barrier_ = 0;
       for (std::size_t t = 0; t < count_; ++t) threads_[t]->state = State::ready;
     }
+    me.fiber.suspend();
+  }
+
+  void part_barrier(unsigned barrier, unsigned threads) {
+    if (barrier >= std::size(parts_)) fail("there are no more than 16 barriers");
+    Part& part = parts_[barrier];
+    const std::uint64_t round = part.rounds;
+    if (++part.arrived == threads) {
+      part.arrived = 0;
+      ++part.rounds;
+    }
+    wait_until([&part, round] { return part.rounds != round; });
+  }
+
+  void wait_until(std::function<bool()> holds) {
+    if (holds()) return;
+    Thread& me = *threads_[current_];
+    me.holds = std::move(holds);
+    me.state = State::waiting;
     me.fiber.suspend();
   }
 
@@ -169,6 +190,12 @@ class Machine {
   }
 
  private:
+  /// A barrier of a part of the block.
+  struct Part {
+    unsigned arrived = 0;
+    std::uint64_t rounds = 0;
+  };
+
   struct Running {
     bool& running;
     ~Running() { running = false; }
@@ -181,6 +208,7 @@ class Machine {
     meetings_.resize((count_ + warp_size - 1) / warp_size);
     for (auto& warp : meetings_) warp.clear();
     at_barrier_ = 0;
+    for (Part& part : parts_) part = {};
     done_ = 0;
     failure_ = nullptr;
     for (std::size_t t = 0; t < count_; ++t) {
@@ -195,6 +223,7 @@ class Machine {
     while (done_ < count_) {
       bool moved = false;
       for (const std::size_t t : order) {
+        if (threads_[t]->state == State::waiting && threads_[t]->holds()) threads_[t]->state = State::ready;
         if (threads_[t]->state != State::ready) continue;
         moved = true;
         current_ = t;
@@ -204,7 +233,7 @@ class Machine {
       }
       if (!moved) {
         fail("threads wait in vain: " + std::to_string(at_barrier_) + " of " + std::to_string(count_) +
-             " at a barrier, " + std::to_string(done_) + " ended, the others within their warps");
+             " at a barrier, " + std::to_string(done_) + " ended, the others within their warps or for each other");
       }
     }
   }
@@ -233,6 +262,7 @@ class Machine {
   std::size_t count_ = 0;
   std::size_t current_ = 0;
   std::size_t at_barrier_ = 0;
+  Part parts_[16];
   std::size_t done_ = 0;
   const std::function<void()>* body_ = nullptr;
   unsigned char* shared_ = nullptr;
@@ -254,6 +284,8 @@ void launch(dim3 grid, dim3 block, std::size_t shared, std::function<void()> bod
 
 unsigned char* dynamic_shared_memory() { return machine().shared(); }
 void block_barrier() { machine().barrier(); }
+void part_barrier(unsigned barrier, unsigned threads) { machine().part_barrier(barrier, threads); }
+void wait_until(std::function<bool()> holds) { machine().wait_until(std::move(holds)); }
 void exchange(unsigned mask, const char* operation, const Lane& mine,
               const std::function<void(const Lane*)>& read) {
   machine().exchange(mask, operation, mine, read);

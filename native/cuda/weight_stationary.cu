@@ -1,0 +1,560 @@
+#include "cuda/weight_stationary.h"
+
+#include <algorithm>
+
+#include "cuda/band.h"
+#include "cuda/phase_barrier.h"
+#include "runtime/words.h"
+
+namespace hardbit::cuda {
+namespace {
+
+using band::Band;
+using band::CodeBand;
+using band::Item;
+using band::side;
+using band::SignBand;
+
+/// Channels of a slice, which are the rows of a product.
+constexpr int slice_channels = warpgroup_rows;
+constexpr int consumers = 3;
+constexpr int threads = (1 + consumers) * warpgroup_threads;
+/// Bands under way: one is loaded two items ahead, one is counted, one or two are read.
+constexpr int stages = 4;
+/// Of 128 registers a thread at the start.
+constexpr int producer_registers = 56;
+constexpr int consumer_registers = 152;
+
+/// Columns of a product for tiles of so many rows.
+constexpr int columns_of(int rows) { return rows == 7 ? 64 : rows * side; }
+
+/// Where a block's shared memory has what.
+struct Room {
+  int barriers, constants, column_classes, tiles, windows, counts, terms, results, buffers, total;
+};
+
+/// Of an item.
+struct alignas(16) Tile {
+  /// Its first position in the band, or its first pixel where windows are written out.
+  int position;
+  /// Its first output pixel, of the item's.
+  int output;
+  int image, row_column;
+  __device__ int row() const { return row_column >> 16; }
+  __device__ int column() const { return row_column & 0xFFFF; }
+};
+
+constexpr Room room_of(const Band& b) {
+  Room r{};
+  int at = 0;
+  const auto take = [&](int& place, int bytes) {
+    place = at;
+    at += band::round_up(bytes, 128);
+  };
+  take(r.barriers, (2 * stages + consumers) * static_cast<int>(sizeof(PhaseBarrier)));
+  take(r.constants, b.classes() * slice_channels / 2 * 4);
+  take(r.column_classes, b.tile_columns * side * 4);
+  take(r.tiles, b.tiles * static_cast<int>(sizeof(Tile)));
+  take(r.windows, b.tiles * b.tile_pixels() * 4);
+  take(r.counts, b.positions() * 4);
+  take(r.terms, stages * b.tiles * b.tile_pixels() * 4);
+  // 64 channels of each pixel, twice for each consumer.
+  take(r.results, consumers * 2 * b.tile_pixels() * 8);
+  // Products of 7 rows read an eighth.
+  take(r.buffers, (stages * b.buffer_pieces + b.pitch + side) * 16);
+  r.total = at;
+  return r;
+}
+
+/// What becomes of the sums.
+struct Bits {
+  const std::int32_t* minimum;
+  /// Channels whose pooled bit is the AND; null: none.
+  const std::uint64_t* all;
+  std::uint64_t* out;
+  bool pooled;
+  /// Of an image's bits.
+  int height, width;
+};
+
+// The bit of a channel at a pixel is 2·P − Σ x + constant ≥ 0, the constant of the channel and the border class.
+// Two channels share a register, 16 bits each, biased so that neither borrows from the other; their top bits
+// are the answer.
+
+constexpr int bias = 1 << 15;
+
+template <bool signs>
+__device__ inline unsigned constant_of(std::int32_t correction, std::int32_t minimum) {
+  // Signs: n is twice that. Beyond what a sum can be it is the same anyway.
+  const std::int64_t c = (std::int64_t{correction} - minimum) >> (signs ? 1 : 0);
+  const std::int64_t most = (1 << 14) - 1;
+  return static_cast<unsigned>((c < -most ? -most : c > most ? most : c) + bias);
+}
+
+/// Bytes 1 and 3 of x and y, each all ones where its top bit is set.
+__device__ inline std::uint32_t top_bits(std::uint32_t x, std::uint32_t y) {
+#ifdef __CUDACC__
+  std::uint32_t r;
+  asm("prmt.b32 %0, %1, %2, 0xFDB9;" : "=r"(r) : "r"(x), "r"(y));
+  return r;
+#else
+  return __byte_perm(x, y, 0xFDB9);
+#endif
+}
+
+/// Transposes the 8 × 8 bits that lanes 4·g + t, g = 0 … 7, hold in each byte: lane g then has bit g of all of
+/// them, that of lane k as bit k.
+class Transpose {
+ public:
+  __device__ explicit Transpose(int lane) {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) {
+      constexpr std::uint32_t low[] = {0x55555555, 0x33333333, 0x0F0F0F0F};
+      const bool high = (lane >> (2 + k) & 1) != 0;
+      keep_[k] = high ? ~low[k] : low[k];
+      turn_[k] = high ? 32 - (1 << k) : 1 << k;
+    }
+  }
+  __device__ std::uint32_t operator()(std::uint32_t bits) const {
+#pragma unroll
+    for (int k = 0; k < 3; ++k) {
+      const std::uint32_t other = __shfl_xor_sync(all_lanes, bits, 4 << k);
+      bits = (bits & keep_[k]) | (__funnelshift_l(other, other, turn_[k]) & ~keep_[k]);
+    }
+    return bits;
+  }
+
+ private:
+  std::uint32_t keep_[3];
+  std::uint32_t turn_[3];
+};
+
+struct Job {
+  Band band;
+  Room room;
+  const std::uint32_t* weights;  // [slice][piece of k][channel][4]
+  const std::int32_t* corrections;
+  std::int64_t correction_pitch;
+  Bits bits;
+  /// 2 and 2^17, which the compiler is not to know: multiplications have a unit of their own.
+  std::uint32_t once, above;
+};
+
+/// The block's part of the work, and its shared memory.
+template <class Source>
+struct Block {
+  const Job& j;
+  unsigned char* memory;
+  int slice, first_item, item_step, count;
+
+  __device__ explicit Block(const Job& job) : j(job), memory(dynamic_shared<unsigned char>()) {
+    const auto slices = static_cast<unsigned>(j.band.slices);
+    slice = static_cast<int>(blockIdx.x % slices);
+    first_item = static_cast<int>(blockIdx.x / slices);
+    item_step = static_cast<int>(gridDim.x / slices);
+    count = first_item < j.band.items ? (j.band.items - first_item + item_step - 1) / item_step : 0;
+  }
+  __device__ Item item(int k) const { return band::item_of(j.band, first_item + k * item_step); }
+  __device__ PhaseBarrier* barriers() const { return reinterpret_cast<PhaseBarrier*>(memory + j.room.barriers); }
+  /// Item k is there.
+  __device__ PhaseBarrier& full(int k) const { return barriers()[k % stages]; }
+  /// Item k is done with.
+  __device__ PhaseBarrier& empty(int k) const { return barriers()[stages + k % stages]; }
+  /// The consumer before has queued its products.
+  __device__ PhaseBarrier& turn(int consumer) const { return barriers()[2 * stages + consumer]; }
+  __device__ std::uint32_t* constants() const {
+    return reinterpret_cast<std::uint32_t*>(memory + j.room.constants);
+  }
+  /// Of a column of tiles the constants of its border class, as an offset in constants().
+  __device__ int* column_classes() const { return reinterpret_cast<int*>(memory + j.room.column_classes); }
+  __device__ Tile* tiles() const { return reinterpret_cast<Tile*>(memory + j.room.tiles); }
+  /// Where the window of an item's pixel starts.
+  __device__ int* windows() const { return reinterpret_cast<int*>(memory + j.room.windows); }
+  __device__ int* counts() const { return reinterpret_cast<int*>(memory + j.room.counts); }
+  __device__ std::uint32_t* terms(int k) const {
+    return reinterpret_cast<std::uint32_t*>(memory + j.room.terms) +
+           k % stages * j.band.tiles * j.band.tile_pixels();
+  }
+  __device__ unsigned char* buffer(int k) const {
+    return memory + j.room.buffers + k % stages * j.band.buffer_pieces * 16;
+  }
+  __device__ std::uint64_t* results(int which) const {
+    return reinterpret_cast<std::uint64_t*>(memory + j.room.results) + which * j.band.tile_pixels();
+  }
+
+  /// By all threads.
+  __device__ void prepare() const {
+    const Band& b = j.band;
+    const int thread = static_cast<int>(threadIdx.x);
+    if (thread == 0) {
+      for (int i = 0; i < stages; ++i) {
+        make_phases(full(i), warpgroup_threads);
+        make_phases(empty(i), consumers * 4);
+      }
+      for (int i = 0; i < consumers; ++i) make_phases(turn(i), 4);
+    }
+    // Borders stay as they are now.
+    unsigned char* const buffers = buffer(0);
+    for (int i = thread; i < stages * b.buffer_pieces + b.pitch + side; i += threads) {
+      *reinterpret_cast<uint4*>(buffers + i * 16) = make_uint4(0, 0, 0, 0);
+    }
+    for (int i = thread; i < b.positions(); i += threads) counts()[i] = 0;
+    for (int i = thread; i < b.tiles; i += threads) {
+      const band::TilePlace place = band::tile_place(b, i);
+      const int shrink = j.bits.pooled ? 2 : 1;
+      tiles()[i] = {Source::is_signs ? place.position : i * b.tile_pixels(),
+                    (place.image() * j.bits.height + place.row() / shrink) * j.bits.width + place.column() / shrink,
+                    place.image(), place.row() << 16 | place.column()};
+    }
+    for (int i = thread; i < b.tiles * b.tile_pixels(); i += threads) {
+      windows()[i] = band::window_of(b, band::tile_place(b, i / b.tile_pixels()), i % b.tile_pixels());
+    }
+    for (int i = thread; i < b.tile_columns * side; i += threads) {
+      column_classes()[i] = b.columns.of(min(i, b.ow - 1)) * (slice_channels / 2);
+    }
+    for (int i = thread; i < b.classes() * slice_channels / 2; i += threads) {
+      const int border_class = i / (slice_channels / 2);
+      const int pair = i % (slice_channels / 2);
+      // Channels g and g + 8 of a warp's sixteen.
+      const int first = slice * slice_channels + pair / 8 * 16 + pair % 8;
+      const auto constant = [&](int channel) -> unsigned {
+        if (channel >= b.m) return constant_of<false>(0, 1 << 14);  // never
+        const std::int32_t correction =
+            j.corrections != nullptr ? j.corrections[border_class * j.correction_pitch + channel] : 0;
+        return constant_of<Source::is_signs>(correction, j.bits.minimum[channel]);
+      };
+      constants()[i] = constant(first) | constant(first + 8) << 16;
+    }
+  }
+};
+
+/// Loads bands, two items ahead, and writes the ones of every window, twice 16 bits.
+template <class Source>
+__device__ void produce(const Block<Source>& block, const Source& source) {
+  const Band& b = block.j.band;
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto load = [&](int k) {
+    if (k < block.count) {
+      if (k >= stages) wait(block.empty(k), (k / stages - 1) & 1);
+      source.template load<warpgroup_threads>(b, block.item(k), block.buffer(k));
+    }
+    copies_commit();
+  };
+  load(0);
+  load(1);
+  const int pixels = b.tile_pixels();
+#pragma unroll 1
+  for (int k = 0; k < block.count; ++k) {
+    load(k + 2);
+    copies_wait<2>();
+    sync_part(1, warpgroup_threads);
+    source.template count<warpgroup_threads>(b, block.item(k), block.buffer(k), block.counts());
+    sync_part(1, warpgroup_threads);
+    std::uint32_t* const terms = block.terms(k);
+#pragma unroll 2
+    for (int i = thread; i < b.tiles * pixels; i += warpgroup_threads) {
+      const int at = block.windows()[i];
+      terms[i] = static_cast<std::uint32_t>(source.finish(b, at, i, block.counts(), block.buffer(k))) * 0x10001U;
+    }
+    warpgroup::publish();
+    arrive(block.full(k));
+  }
+  copies_wait<0>();
+}
+
+template <int rows, int steps, class Source>
+__device__ void consume(const Block<Source>& block) {
+  constexpr int columns = columns_of(rows);
+  const Job& j = block.j;
+  const Band& b = j.band;
+  // Warps by themselves read this: it has to be the same for the four of a group.
+  const int consumer = __shfl_sync(all_lanes, static_cast<int>(threadIdx.x) / warpgroup_threads, 0) - 1;
+  const int thread = static_cast<int>(threadIdx.x) % warpgroup_threads;
+  const int warp = thread / 32;
+  const int lane = thread % 32;
+  const int g = lane / 4;
+  const int t = lane % 4;
+  const Transpose transpose(lane);
+
+  std::uint32_t weights[steps][4];
+  {
+    const std::uint32_t* const from =
+        j.weights + (std::int64_t{block.slice} * 2 * steps * slice_channels + 16 * warp + g) * 4 + t;
+#pragma unroll
+    for (int s = 0; s < steps; ++s) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        weights[s][i] = from[((2 * s + i / 2) * slice_channels + i % 2 * 8) * 4];
+      }
+    }
+  }
+  const std::uint32_t* const constants = block.constants() + 8 * warp + g;
+  std::uint32_t flips = 0;
+  if (j.bits.pooled && j.bits.all != nullptr) {
+    const std::uint64_t all = j.bits.all[block.slice] >> (16 * warp + g);
+    flips = ((all & 1) != 0 ? 0xFFU : 0U) | ((all >> 8 & 1) != 0 ? 0xFF00U : 0U);
+  }
+  // A thread's part of writing a tile's bits.
+  const bool pooled = j.bits.pooled;
+  const int across = pooled ? side / 2 : side;
+  const int output_column = thread % across;
+  const int output = thread / across * j.bits.width + output_column;
+  const bool writes = thread < (pooled ? rows / 2 : rows) * across;
+  const auto slice_words = static_cast<int>(words(b.m));
+
+  const int row_constants = b.columns.count() * (slice_channels / 2);
+  const std::uint32_t* const inner = constants + b.rows.first * row_constants;
+  int turns = 0;
+  int tile = consumer;
+#pragma unroll 1
+  for (int k = 0; k < block.count; ++k) {
+    wait(block.full(k), (k / stages) & 1);
+    const Item item = block.item(k);
+    std::uint64_t* const out = j.bits.out + block.slice +
+                               (std::int64_t{item.image} * j.bits.height + (pooled ? item.row / 2 : item.row)) *
+                                   j.bits.width * slice_words;
+#pragma unroll 1
+    for (; tile < b.tiles; tile += consumers) {
+      const Tile place = block.tiles()[tile];
+      int sums[columns / 2];
+      const BitOperand pixels =
+          bit_operand(block.buffer(k) + place.position * 16, Source::is_signs ? b.pitch : side, 0);
+      // In turn: products of one, then of the next.
+      if (consumer > 0 || turns > 0) wait(block.turn(consumer), (consumer > 0 ? turns : turns - 1) & 1);
+      warpgroup::start();
+#pragma unroll
+      for (int s = 0; s < steps; ++s) {
+        multiply_bits<columns>(sums, weights[s], pixels.moved(b.offset[s]), s);
+      }
+      warpgroup::commit();
+      if (lane == 0) arrive(block.turn(consumer == consumers - 1 ? 0 : consumer + 1));
+
+      // While the tensor cores work. Of the rows only the first and the last may see the border.
+      const int row = item.row + place.row();
+      const std::uint32_t* const by_row[3] = {
+          row < b.rows.first ? constants : inner, inner,
+          row + rows > b.rows.last ? inner + row_constants : inner};
+      const int2 column = reinterpret_cast<const int2*>(block.column_classes() + place.column())[t];
+      std::uint32_t constant[3][2];
+#pragma unroll
+      for (int i = 0; i < 3; ++i) {
+        constant[i][0] = by_row[i][column.x];
+        constant[i][1] = by_row[i][column.y];
+      }
+      const uint2* const terms = reinterpret_cast<const uint2*>(block.terms(k) + tile * b.tile_pixels()) + t;
+      warpgroup::finish<0>();
+      settle_sums(sums);
+
+      // Bytes: of the left pixel channels g and g + 8, of the right one the same; their bits are rows.
+      std::uint32_t bits[2] = {};
+#pragma unroll
+      for (int i = 0; i < rows; ++i) {
+        const int border = i == 0 ? 0 : i == rows - 1 ? 2 : 1;
+        const uint2 term = terms[i * (side / 2)];
+        const auto of = [&](int e, std::uint32_t less) {
+          const auto low = static_cast<std::uint32_t>(sums[4 * i + e]);
+          const auto high = static_cast<std::uint32_t>(sums[4 * i + 2 + e]);
+          return low * j.once + (high * j.above + constant[border][e]) - less;
+        };
+        bits[i / 8] |= top_bits(of(0, term.x), of(1, term.y)) & (0x01010101U << (i % 8));
+      }
+
+      std::uint64_t* const results = block.results(2 * consumer + turns % 2);
+      auto* const halves = reinterpret_cast<std::uint16_t*>(results) + warp;
+      if (pooled) {
+        // Even bits are rows 0 … 3, odd ones rows 4 … 7.
+        std::uint32_t word = 0;
+#pragma unroll
+        for (int half = 0; half < (rows + 7) / 8; ++half) {
+          const std::uint32_t flipped = bits[half] ^ (flips | flips << 16);
+          const std::uint32_t both = flipped | flipped >> 16;
+          word |= ((both | both >> 1) & 0x5555U) << half;
+        }
+        const std::uint32_t mine = transpose(word ^ flips);
+        halves[((g % 2 * 4 + g / 2) * (side / 2) + t) * 4] = static_cast<std::uint16_t>(mine);
+      } else {
+#pragma unroll
+        for (int half = 0; half < (rows + 7) / 8; ++half) {
+          const std::uint32_t mine = transpose(bits[half]);
+          if (8 * half + g < rows) {
+            std::uint16_t* const to = halves + ((8 * half + g) * side + 2 * t) * 4;
+            to[0] = static_cast<std::uint16_t>(mine);
+            to[4] = static_cast<std::uint16_t>(mine >> 16);
+          }
+        }
+      }
+      sync_part(2 + consumer, warpgroup_threads);
+      if (writes && item.image + place.image < b.images &&
+          (pooled ? place.column() / 2 : place.column()) + output_column < j.bits.width) {
+        out[std::int64_t{place.output + output} * slice_words] = results[thread];
+      }
+      ++turns;
+    }
+    tile -= b.tiles;
+    __syncwarp();
+    if (lane == 0) arrive(block.empty(k));
+  }
+}
+
+#if defined(__CUDACC__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL) && defined(__CUDA_ARCH__)
+#define HARDBIT_HAS_WGMMA 0
+#else
+#define HARDBIT_HAS_WGMMA 1
+#endif
+
+/// Block x: every blocks / slices-th item of the channels of a slice.
+template <int rows, int steps, class Source>
+__global__ void __launch_bounds__(threads, 1) weight_stationary_kernel(Job job, Source source) {
+#if HARDBIT_HAS_WGMMA
+  const Block<Source> block(job);
+  block.prepare();
+  __syncthreads();
+  if (threadIdx.x < warpgroup_threads) {
+    shrink_registers<producer_registers>();
+    produce(block, source);
+  } else {
+    grow_registers<consumer_registers>();
+    consume<rows, steps>(block);
+  }
+#endif
+}
+
+// -- on the host
+
+using Start = void (*)(dim3 grid, const Job& job, const void* x);
+/// A kernel for tiles of so many rows and windows of so many steps.
+struct Kernel {
+  int rows, steps;
+  bool signs;
+  Start start;
+};
+
+template <int rows, int steps>
+constexpr Kernel of_signs{rows, steps, true, [](dim3 grid, const Job& job, const void* x) {
+                            launch(weight_stationary_kernel<rows, steps, SignBand>, grid, dim3(threads),
+                                   static_cast<std::size_t>(job.room.total), job,
+                                   SignBand{static_cast<const std::uint64_t*>(x)});
+                          }};
+template <int rows>
+constexpr Kernel of_codes{rows, 1, false, [](dim3 grid, const Job& job, const void* x) {
+                            launch(weight_stationary_kernel<rows, 1, CodeBand>, grid, dim3(threads),
+                                   static_cast<std::size_t>(job.room.total), job,
+                                   CodeBand{static_cast<const std::uint8_t*>(x), report_words()});
+                          }};
+
+// 64, 128, 256 and 512 channels of 3 × 3 windows take 3, 5, 9 and 18 steps. Rows: the first that divides a
+// layer's is taken.
+constexpr Kernel kernels[] = {
+    of_signs<16, 3>, of_signs<16, 5>, of_signs<16, 9>, of_signs<14, 3>, of_signs<14, 5>,
+    of_signs<14, 9>, of_signs<8, 3>,  of_signs<8, 5>,  of_signs<8, 9>,  of_signs<8, 18>,
+    of_signs<7, 9>,  of_signs<7, 18>, of_codes<16>,    of_codes<14>,    of_codes<8>,
+};
+
+const Kernel* kernel_of(const band::Layer& layer) {
+  const Band& b = layer.band;
+  // Only a tile's first and last rows may see the border.
+  if (b.rows.first > 1 || b.rows.outputs - b.rows.last > 1) return nullptr;
+  for (const Kernel& kernel : kernels) {
+    if (kernel.signs != layer.signs || kernel.steps != b.steps) continue;
+    if (kernel.rows == 7 ? b.oh == 7 : b.oh % kernel.rows == 0) return &kernel;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+struct WeightStationaryLayer::Plan {
+  band::Layer layer;  // not cut yet
+  const Kernel* kernel;
+  const std::int32_t* corrections;
+  std::int64_t correction_pitch;
+  std::int64_t image_tiles;
+
+  /// Cut into items of about so many tiles; nothing where they do not fit into shared memory.
+  std::optional<Band> cut(std::int64_t images, int tiles) const {
+    band::Layer result = layer;
+    const bool fits = band::cut(result, images, kernel->rows, tiles, stages) &&
+                      static_cast<std::size_t>(room_of(result.band).total) <= driver::device().shared_memory;
+    return fits ? std::optional(result.band) : std::nullopt;
+  }
+  std::optional<Band> cut(std::int64_t images) const {
+    // Large items wait less for each other; small ones give every multiprocessor several.
+    const std::int64_t all = images * image_tiles * layer.band.slices;
+    for (int tiles = 4; tiles > 1; tiles /= 2) {
+      if (all < 6 * std::int64_t{driver::device().multiprocessors} * tiles) continue;
+      if (const std::optional<Band> b = cut(images, tiles)) return b;
+    }
+    return cut(images, 1);
+  }
+};
+
+WeightStationaryLayer::WeightStationaryLayer(std::unique_ptr<Plan> plan, std::int64_t bytes)
+    : plan_(std::move(plan)), packed_(bytes) {}
+WeightStationaryLayer::~WeightStationaryLayer() = default;
+
+std::unique_ptr<WeightStationaryLayer::Plan> WeightStationaryLayer::plan_of(const BinaryLayer& layer,
+                                                                            const BinaryLayout& layout) {
+  if (!driver::device().wgmma) return nullptr;
+  const std::optional<band::Layer> found = band::layer_of(layer, layout);
+  if (!found) return nullptr;
+  const Kernel* const kernel = kernel_of(*found);
+  if (kernel == nullptr) return nullptr;
+  auto plan = std::make_unique<Plan>(Plan{.layer = *found,
+                                          .kernel = kernel,
+                                          .corrections = nullptr,
+                                          .correction_pitch = layout.correction_pitch,
+                                          .image_tiles = 0});
+  Band& b = plan->layer.band;
+  b.slices = ceil_div(b.m, slice_channels);
+  plan->image_tiles = std::int64_t{b.oh / kernel->rows} * b.tile_columns;
+  if (!plan->cut(1, 1)) return nullptr;
+  return plan;
+}
+
+std::unique_ptr<WeightStationaryLayer> WeightStationaryLayer::of(const BinaryLayer& layer,
+                                                                 const BinaryLayout& layout,
+                                                                 const std::uint64_t* w,
+                                                                 const std::int32_t* corrections) {
+  std::unique_ptr<Plan> plan = plan_of(layer, layout);
+  if (plan == nullptr) return nullptr;
+  plan->corrections = corrections;
+  const Band& b = plan->layer.band;
+  const std::int64_t bytes = b.slices * band::weight_pieces(b, slice_channels) * 16;
+  std::unique_ptr<WeightStationaryLayer> result(new WeightStationaryLayer(std::move(plan), bytes));
+  band::pack_weights(result->plan_->layer, w, slice_channels, band::ChannelOrder::plain,
+                     result->packed_.data());
+  return result;
+}
+
+bool WeightStationaryLayer::pays(std::int64_t images) const {
+  // Items are counted in an int.
+  return images <= band::most_tiles / plan_->image_tiles &&
+         images * plan_->image_tiles * plan_->layer.band.slices >= driver::device().multiprocessors;
+}
+
+bool WeightStationaryLayer::fuses(const BinaryThresholds& thresholds) const {
+  return thresholds.pools_nothing() || thresholds.pools_by_two(plan_->layer.band.oh, plan_->layer.band.ow);
+}
+
+void WeightStationaryLayer::run(std::int64_t images, const void* x, const BinaryThresholds& thresholds,
+                                std::uint64_t* out) const {
+  const Band b = *plan_->cut(images);
+  const bool pooled = !thresholds.pools_nothing();
+  const int per_slice = std::min(b.items, std::max(1, driver::device().multiprocessors / b.slices));
+  const Job job{.band = b,
+                .room = room_of(b),
+                .weights = reinterpret_cast<const std::uint32_t*>(packed_.data()),
+                .corrections = plan_->corrections,
+                .correction_pitch = plan_->correction_pitch,
+                .bits = {.minimum = thresholds.minimum,
+                         .all = thresholds.all,
+                         .out = out,
+                         .pooled = pooled,
+                         .height = pooled ? b.oh / 2 : b.oh,
+                         .width = pooled ? b.ow / 2 : b.ow},
+                .once = 2,
+                .above = 2U << 16};
+  plan_->kernel->start(dim3(static_cast<unsigned>(per_slice * b.slices)), job, x);
+}
+
+}  // namespace hardbit::cuda
