@@ -89,34 +89,53 @@ struct SignBand {
   static constexpr int doubled = 1;
   const std::uint64_t* x;
 
-  /// Queues the copies of an item.
+  /// Queues the copies of an item, a warp a row.
   template <int threads>
   __device__ void load(const Band& b, const Item& item, unsigned char* buffer) const {
-    constexpr int warps = threads / 32;
-    const int lane = static_cast<int>(threadIdx.x % 32);
     const bool wide = b.pixel_words % 2 == 0 && reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
-    for (int r = static_cast<int>(threadIdx.x / 32); r < b.group * b.band_rows; r += warps) {
-      const BandRow row = band_row(b, item, r);
-      const std::uint64_t* const from =
-          row.inside ? x + (std::int64_t{row.image} * b.h + row.row) * b.w * b.pixel_words : x;
-      const int first = r * b.pitch + b.left;
+    const int row_words = b.w * b.pixel_words;
+    for (int i = static_cast<int>(threadIdx.x % 32); i < (wide ? row_words / 2 : row_words); i += 32) {
       if (wide) {
-        for (int i = lane; i < b.w * b.pieces; i += 32) {
-          const int column =
-              b.pieces == 1 ? i : static_cast<int>(__umulhi(static_cast<unsigned>(i), b.piece_factor));
-          const int piece = i - column * b.pieces;
-          copy_async<16>(buffer + (piece * b.piece_stride + first + column) * 16,
-                         from + (row.inside ? 2 * i : 0), row.inside);
-        }
+        const int column =
+            b.pieces == 1 ? i : static_cast<int>(__umulhi(static_cast<unsigned>(i), b.piece_factor));
+        unsigned char* const to = buffer + ((i - column * b.pieces) * b.piece_stride + b.left + column) * 16;
+        load_column<threads, 16>(b, item, to, 2 * i, false);
         continue;
       }
-      for (int i = lane; i < b.w * b.pixel_words; i += 32) {
-        const int column = i / b.pixel_words;
-        const int word = i - column * b.pixel_words;
-        unsigned char* const to = buffer + (word / 2 * b.piece_stride + first + column) * 16 + word % 2 * 8;
-        const std::uint64_t* const source = from + (row.inside ? i : 0);
-        copy_async<8>(to, source, row.inside);
-        if (b.pixel_words == 1 && first + column > 0) copy_async<8>(to - 8, source, row.inside);
+      const int column = i / b.pixel_words;
+      const int word = i - column * b.pixel_words;
+      unsigned char* const to = buffer + (word / 2 * b.piece_stride + b.left + column) * 16 + word % 2 * 8;
+      load_column<threads, 8>(b, item, to, i, b.pixel_words == 1);
+    }
+  }
+
+  /// The same bytes of every row of a band, `word` of the row's words on; `to` is the first row's place. `twice`:
+  /// the left neighbour's piece has them too.
+  template <int threads, int bytes>
+  __device__ void load_column(const Band& b, const Item& item, unsigned char* to, int word, bool twice) const {
+    constexpr int warps = threads / 32;
+    const int row_words = b.w * b.pixel_words;
+    const int top = item.row * b.stride_h - b.top;
+    // Before the first position there is no left neighbour.
+    const bool alone = b.left == 0 && word == 0;
+#pragma unroll 1
+    for (int image = 0; image < b.group; ++image) {
+      const auto rows = static_cast<unsigned>(item.image + image < b.images ? b.h : 0);
+      const std::uint64_t* const from =
+          x + (std::int64_t{item.image + image} * b.h + top) * row_words + word;
+      unsigned char* const first_place = to + image * b.band_rows * b.pitch * 16;
+#pragma unroll 1
+      for (int first = static_cast<int>(threadIdx.x / 32); first < b.band_rows; first += 4 * warps) {
+#pragma unroll
+        for (int r = first; r < first + 4 * warps; r += warps) {
+          if (r >= b.band_rows) continue;
+          const bool inside = static_cast<unsigned>(top + r) < rows;
+          unsigned char* const place = first_place + r * b.pitch * 16;
+          copy_async<bytes>(place, from + r * row_words, inside);
+          if (bytes == 8 && twice && !(alone && r == 0 && image == 0)) {
+            copy_async<bytes>(place - bytes, from + r * row_words, inside);
+          }
+        }
       }
     }
   }

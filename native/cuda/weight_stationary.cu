@@ -10,7 +10,6 @@ namespace hardbit::cuda {
 namespace {
 
 using band::Band;
-using band::CodeBand;
 using band::Item;
 using band::side;
 using band::SignBand;
@@ -30,12 +29,25 @@ constexpr int columns_of(int rows) { return rows == 7 ? 64 : rows * side; }
 
 /// Where a block's shared memory has what.
 struct Room {
-  int barriers, constants, column_classes, tiles, windows, counts, terms, results, buffers, total;
+  int barriers, items, constants, column_classes, tiles, fours, sums, terms, results, buffers, total;
+};
+
+/// The ones of windows, a number a pixel, lie in fours: two rows of two columns, which a lane reads at once.
+constexpr int fours_of(int rows) { return (rows + 1) / 2 * (side / 2); }
+
+/// Sums of kh rows at each position: rows of an image, and their pitch.
+constexpr int sum_rows(const Band& b) { return band::round_up(b.item_rows, 4); }
+constexpr int sum_pitch(const Band& b) { return band::round_up(b.pitch, 2); }
+
+/// An item under way: its place, and its first word of the output.
+struct alignas(16) Place {
+  int image, row;
+  std::int64_t output;
 };
 
 /// Of an item.
 struct alignas(16) Tile {
-  /// Its first position in the band, or its first pixel where windows are written out.
+  /// Its first position in the band.
   int position;
   /// Its first output pixel, of the item's.
   int output;
@@ -43,6 +55,9 @@ struct alignas(16) Tile {
   __device__ int row() const { return row_column >> 16; }
   __device__ int column() const { return row_column & 0xFFFF; }
 };
+
+/// Behind the buffers: sums of rows that are filled up, and products of 7 rows, read further than a band.
+constexpr int slack_pieces(const Band& b) { return (4 + (b.kh - 1) * b.dilation_h) * b.pitch + side; }
 
 constexpr Room room_of(const Band& b) {
   Room r{};
@@ -52,16 +67,16 @@ constexpr Room room_of(const Band& b) {
     at += band::round_up(bytes, 128);
   };
   take(r.barriers, (2 * stages + consumers) * static_cast<int>(sizeof(PhaseBarrier)));
+  take(r.items, stages * static_cast<int>(sizeof(Place)));
   take(r.constants, b.classes() * slice_channels / 2 * 4);
   take(r.column_classes, b.tile_columns * side * 4);
   take(r.tiles, b.tiles * static_cast<int>(sizeof(Tile)));
-  take(r.windows, b.tiles * b.tile_pixels() * 4);
-  take(r.counts, b.positions() * 4);
-  take(r.terms, stages * b.tiles * b.tile_pixels() * 4);
+  take(r.fours, b.tiles * fours_of(b.tile_rows) * 4);
+  take(r.sums, b.group * sum_rows(b) * sum_pitch(b) * 4);
+  take(r.terms, stages * b.tiles * fours_of(b.tile_rows) * 16);
   // 64 channels of each pixel, twice for each consumer.
   take(r.results, consumers * 2 * b.tile_pixels() * 8);
-  // Products of 7 rows read an eighth.
-  take(r.buffers, (stages * b.buffer_pieces + b.pitch + side) * 16);
+  take(r.buffers, (stages * b.buffer_pieces + slack_pieces(b)) * 16);
   r.total = at;
   return r;
 }
@@ -83,10 +98,9 @@ struct Bits {
 
 constexpr int bias = 1 << 15;
 
-template <bool signs>
 __device__ inline unsigned constant_of(std::int32_t correction, std::int32_t minimum) {
-  // Signs: n is twice that. Beyond what a sum can be it is the same anyway.
-  const std::int64_t c = (std::int64_t{correction} - minimum) >> (signs ? 1 : 0);
+  // n is twice that. Beyond what a sum can be it is the same anyway.
+  const std::int64_t c = (std::int64_t{correction} - minimum) >> 1;
   const std::int64_t most = (1 << 14) - 1;
   return static_cast<unsigned>((c < -most ? -most : c > most ? most : c) + bias);
 }
@@ -113,6 +127,10 @@ class Transpose {
       const bool high = (lane >> (2 + k) & 1) != 0;
       keep_[k] = high ? ~low[k] : low[k];
       turn_[k] = high ? 32 - (1 << k) : 1 << k;
+#ifdef __CUDACC__
+      // Or they are made anew for every tile.
+      asm volatile("" : "+r"(keep_[k]), "+r"(turn_[k]));
+#endif
     }
   }
   __device__ std::uint32_t operator()(std::uint32_t bits) const {
@@ -138,10 +156,13 @@ struct Job {
   Bits bits;
   /// 2 and 2^17, which the compiler is not to know: multiplications have a unit of their own.
   std::uint32_t once, above;
+  /// Rows that a thread of the producer sums at once, 2 or 4, and 2^32 by how many such an image has, rounded
+  /// up.
+  int chunk;
+  std::uint32_t chunk_factor;
 };
 
 /// The block's part of the work, and its shared memory.
-template <class Source>
 struct Block {
   const Job& j;
   unsigned char* memory;
@@ -154,7 +175,6 @@ struct Block {
     item_step = static_cast<int>(gridDim.x / slices);
     count = first_item < j.band.items ? (j.band.items - first_item + item_step - 1) / item_step : 0;
   }
-  __device__ Item item(int k) const { return band::item_of(j.band, first_item + k * item_step); }
   __device__ PhaseBarrier* barriers() const { return reinterpret_cast<PhaseBarrier*>(memory + j.room.barriers); }
   /// Item k is there.
   __device__ PhaseBarrier& full(int k) const { return barriers()[k % stages]; }
@@ -162,18 +182,21 @@ struct Block {
   __device__ PhaseBarrier& empty(int k) const { return barriers()[stages + k % stages]; }
   /// The consumer before has queued its products.
   __device__ PhaseBarrier& turn(int consumer) const { return barriers()[2 * stages + consumer]; }
+  __device__ Place& place(int k) const {
+    return reinterpret_cast<Place*>(memory + j.room.items)[k % stages];
+  }
   __device__ std::uint32_t* constants() const {
     return reinterpret_cast<std::uint32_t*>(memory + j.room.constants);
   }
   /// Of a column of tiles the constants of its border class, as an offset in constants().
   __device__ int* column_classes() const { return reinterpret_cast<int*>(memory + j.room.column_classes); }
   __device__ Tile* tiles() const { return reinterpret_cast<Tile*>(memory + j.room.tiles); }
-  /// Where the window of an item's pixel starts.
-  __device__ int* windows() const { return reinterpret_cast<int*>(memory + j.room.windows); }
-  __device__ int* counts() const { return reinterpret_cast<int*>(memory + j.room.counts); }
-  __device__ std::uint32_t* terms(int k) const {
-    return reinterpret_cast<std::uint32_t*>(memory + j.room.terms) +
-           k % stages * j.band.tiles * j.band.tile_pixels();
+  /// Of each four of an item the place of its first pixel's in sums().
+  __device__ int* fours() const { return reinterpret_cast<int*>(memory + j.room.fours); }
+  __device__ int* sums() const { return reinterpret_cast<int*>(memory + j.room.sums); }
+  /// Σ x of each four's pixels, twice 16 bits.
+  __device__ uint4* terms(int k) const {
+    return reinterpret_cast<uint4*>(memory + j.room.terms) + k % stages * j.band.tiles * fours_of(j.band.tile_rows);
   }
   __device__ unsigned char* buffer(int k) const {
     return memory + j.room.buffers + k % stages * j.band.buffer_pieces * 16;
@@ -195,19 +218,23 @@ struct Block {
     }
     // Borders stay as they are now.
     unsigned char* const buffers = buffer(0);
-    for (int i = thread; i < stages * b.buffer_pieces + b.pitch + side; i += threads) {
+    for (int i = thread; i < stages * b.buffer_pieces + slack_pieces(b); i += threads) {
       *reinterpret_cast<uint4*>(buffers + i * 16) = make_uint4(0, 0, 0, 0);
     }
-    for (int i = thread; i < b.positions(); i += threads) counts()[i] = 0;
+    for (int i = thread; i < b.group * sum_rows(b) * sum_pitch(b); i += threads) sums()[i] = 0;
     for (int i = thread; i < b.tiles; i += threads) {
       const band::TilePlace place = band::tile_place(b, i);
       const int shrink = j.bits.pooled ? 2 : 1;
-      tiles()[i] = {Source::is_signs ? place.position : i * b.tile_pixels(),
+      tiles()[i] = {place.position,
                     (place.image() * j.bits.height + place.row() / shrink) * j.bits.width + place.column() / shrink,
                     place.image(), place.row() << 16 | place.column()};
     }
-    for (int i = thread; i < b.tiles * b.tile_pixels(); i += threads) {
-      windows()[i] = band::window_of(b, band::tile_place(b, i / b.tile_pixels()), i % b.tile_pixels());
+    const int tile_fours = fours_of(b.tile_rows);
+    for (int i = thread; i < b.tiles * tile_fours; i += threads) {
+      const band::TilePlace place = band::tile_place(b, i / tile_fours);
+      const int four = i % tile_fours;
+      const int row = place.image() * sum_rows(b) + place.row() + four / (side / 2) * 2;
+      fours()[i] = row * sum_pitch(b) + place.column() + four % (side / 2) * 2;
     }
     for (int i = thread; i < b.tile_columns * side; i += threads) {
       column_classes()[i] = b.columns.of(min(i, b.ow - 1)) * (slice_channels / 2);
@@ -218,52 +245,155 @@ struct Block {
       // Channels g and g + 8 of a warp's sixteen.
       const int first = slice * slice_channels + pair / 8 * 16 + pair % 8;
       const auto constant = [&](int channel) -> unsigned {
-        if (channel >= b.m) return constant_of<false>(0, 1 << 14);  // never
+        if (channel >= b.m) return constant_of(0, 1 << 15);  // never
         const std::int32_t correction =
             j.corrections != nullptr ? j.corrections[border_class * j.correction_pitch + channel] : 0;
-        return constant_of<Source::is_signs>(correction, j.bits.minimum[channel]);
+        return constant_of(correction, j.bits.minimum[channel]);
       };
       constants()[i] = constant(first) | constant(first + 8) << 16;
     }
   }
 };
 
-/// Loads bands, two items ahead, and writes the ones of every window, twice 16 bits.
-template <class Source>
-__device__ void produce(const Block<Source>& block, const Source& source) {
+/// Adds the ones of `n` pixels of a band, one below the other.
+template <int n>
+__device__ inline void add_ones(const Band& b, const unsigned char* first, int (&ones)[n]) {
+  if (b.pixel_words == 1) {
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      const uint2 v = *reinterpret_cast<const uint2*>(first + i * b.pitch * 16);
+      ones[i] += __popc(v.x) + __popc(v.y);
+    }
+    return;
+  }
+#pragma unroll 1
+  for (int piece = 0; piece < b.pieces; ++piece) {
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      const uint4 v = *reinterpret_cast<const uint4*>(first + (piece * b.piece_stride + i * b.pitch) * 16);
+      ones[i] += __popc(v.x) + __popc(v.y) + __popc(v.z) + __popc(v.w);
+    }
+  }
+}
+
+/// The ones of kh rows at each position of a band, by the producer's threads; so many rows a thread.
+template <int chunk>
+__device__ void sum_rows_of_band(const Band& b, std::uint32_t chunk_factor, const unsigned char* buffer,
+                                 int* sums) {
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lanes = 1 << b.row_lanes;
+  const int chunks = sum_rows(b) / chunk;
+  const bool neighbours = b.kh == 3 && b.dilation_h == 1;
+#pragma unroll 1
+  for (int column = thread & (lanes - 1); column < b.w; column += lanes) {
+#pragma unroll 1
+    for (int i = thread >> b.row_lanes; i < b.group * chunks; i += warpgroup_threads >> b.row_lanes) {
+      const int image =
+          b.group == 1 ? 0 : static_cast<int>(__umulhi(static_cast<unsigned>(i), chunk_factor));
+      const int row = (i - image * chunks) * chunk;
+      const unsigned char* const from =
+          buffer + ((image * b.band_rows + row) * b.pitch + b.left + column) * 16;
+      int* const to = sums + (image * sum_rows(b) + row) * sum_pitch(b) + b.left + column;
+      if (neighbours) {
+        int ones[chunk + 2] = {};
+        add_ones(b, from, ones);
+#pragma unroll
+        for (int r = 0; r < chunk; ++r) to[r * sum_pitch(b)] = ones[r] + ones[r + 1] + ones[r + 2];
+        continue;
+      }
+      int ones[chunk] = {};
+#pragma unroll 1
+      for (int tap = 0; tap < b.kh; ++tap) add_ones(b, from + tap * b.dilation_h * b.pitch * 16, ones);
+#pragma unroll
+      for (int r = 0; r < chunk; ++r) to[r * sum_pitch(b)] = ones[r];
+    }
+  }
+}
+
+/// Σ x of the windows of two rows of two columns, each twice 16 bits; `sums` those of the first.
+__device__ inline uint4 window_ones(const Band& b, const int* sums) {
+  constexpr std::uint32_t twice = 0x10001U;
+  std::uint32_t ones[2][2] = {};
+  if (b.kw == 3 && b.dilation_w == 1) {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      const uint2* const from = reinterpret_cast<const uint2*>(sums + r * sum_pitch(b));
+      const uint2 left = from[0];
+      const uint2 right = from[1];
+      const std::uint32_t common = left.y + right.x;
+      ones[r][0] = (left.x + common) * twice;
+      ones[r][1] = (common + right.y) * twice;
+    }
+  } else {
+#pragma unroll 1
+    for (int tap = 0; tap < b.kw; ++tap) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        ones[i / 2][i % 2] +=
+            static_cast<std::uint32_t>(sums[i / 2 * sum_pitch(b) + i % 2 + tap * b.dilation_w]) * twice;
+      }
+    }
+  }
+  return make_uint4(ones[0][0], ones[0][1], ones[1][0], ones[1][1]);
+}
+
+/// Loads bands, two items ahead, and sums the ones of every window.
+__device__ void produce(const Block& block, const SignBand& source) {
   const Band& b = block.j.band;
   const int thread = static_cast<int>(threadIdx.x);
+  // The next item to load.
+  Item item = band::item_of(b, block.first_item);
+  int part = block.first_item % b.bands;
+  const int step_images = block.item_step / b.bands;
+  const int step_bands = block.item_step % b.bands;
+  const Bits& bits = block.j.bits;
   const auto load = [&](int k) {
     if (k < block.count) {
       if (k >= stages) wait(block.empty(k), (k / stages - 1) & 1);
-      source.template load<warpgroup_threads>(b, block.item(k), block.buffer(k));
+      if (thread == 0) {
+        const std::int64_t row =
+            std::int64_t{item.image} * bits.height + (bits.pooled ? item.row / 2 : item.row);
+        block.place(k) = {item.image, item.row, row * bits.width * words(b.m) + block.slice};
+      }
+      source.template load<warpgroup_threads>(b, item, block.buffer(k));
+      item.image += step_images * b.group;
+      part += step_bands;
+      if (part >= b.bands) {
+        part -= b.bands;
+        ++item.image;
+      }
+      item.row = part * b.item_rows;
     }
     copies_commit();
   };
   load(0);
   load(1);
-  const int pixels = b.tile_pixels();
+  const int fours = b.tiles * fours_of(b.tile_rows);
 #pragma unroll 1
   for (int k = 0; k < block.count; ++k) {
-    load(k + 2);
-    copies_wait<2>();
+    copies_wait<1>();
     sync_part(1, warpgroup_threads);
-    source.template count<warpgroup_threads>(b, block.item(k), block.buffer(k), block.counts());
+    if (block.j.chunk == 4) {
+      sum_rows_of_band<4>(b, block.j.chunk_factor, block.buffer(k), block.sums());
+    } else {
+      sum_rows_of_band<2>(b, block.j.chunk_factor, block.buffer(k), block.sums());
+    }
     sync_part(1, warpgroup_threads);
-    std::uint32_t* const terms = block.terms(k);
-#pragma unroll 2
-    for (int i = thread; i < b.tiles * pixels; i += warpgroup_threads) {
-      const int at = block.windows()[i];
-      terms[i] = static_cast<std::uint32_t>(source.finish(b, at, i, block.counts(), block.buffer(k))) * 0x10001U;
+    uint4* const terms = block.terms(k);
+#pragma unroll 1
+    for (int i = thread; i < fours; i += warpgroup_threads) {
+      terms[i] = window_ones(b, block.sums() + block.fours()[i]);
     }
     warpgroup::publish();
     arrive(block.full(k));
+    // Behind publish(), which waits for copies under way.
+    load(k + 2);
   }
   copies_wait<0>();
 }
 
-template <int rows, int steps, class Source>
-__device__ void consume(const Block<Source>& block) {
+template <int rows, int steps>
+__device__ void consume(const Block& block) {
   constexpr int columns = columns_of(rows);
   const Job& j = block.j;
   const Band& b = j.band;
@@ -309,16 +439,14 @@ __device__ void consume(const Block<Source>& block) {
 #pragma unroll 1
   for (int k = 0; k < block.count; ++k) {
     wait(block.full(k), (k / stages) & 1);
-    const Item item = block.item(k);
-    std::uint64_t* const out = j.bits.out + block.slice +
-                               (std::int64_t{item.image} * j.bits.height + (pooled ? item.row / 2 : item.row)) *
-                                   j.bits.width * slice_words;
+    const Place item = block.place(k);
+    std::uint64_t* const out = j.bits.out + item.output;
 #pragma unroll 1
     for (; tile < b.tiles; tile += consumers) {
       const Tile place = block.tiles()[tile];
       int sums[columns / 2];
       const BitOperand pixels =
-          bit_operand(block.buffer(k) + place.position * 16, Source::is_signs ? b.pitch : side, 0);
+          bit_operand(block.buffer(k) + place.position * 16, b.pitch, 0);
       // In turn: products of one, then of the next.
       if (consumer > 0 || turns > 0) wait(block.turn(consumer), (consumer > 0 ? turns : turns - 1) & 1);
       warpgroup::start();
@@ -341,22 +469,26 @@ __device__ void consume(const Block<Source>& block) {
         constant[i][0] = by_row[i][column.x];
         constant[i][1] = by_row[i][column.y];
       }
-      const uint2* const terms = reinterpret_cast<const uint2*>(block.terms(k) + tile * b.tile_pixels()) + t;
+      const uint4* const terms = block.terms(k) + tile * fours_of(rows) + t;
       warpgroup::finish<0>();
       settle_sums(sums);
 
       // Bytes: of the left pixel channels g and g + 8, of the right one the same; their bits are rows.
       std::uint32_t bits[2] = {};
 #pragma unroll
-      for (int i = 0; i < rows; ++i) {
-        const int border = i == 0 ? 0 : i == rows - 1 ? 2 : 1;
-        const uint2 term = terms[i * (side / 2)];
-        const auto of = [&](int e, std::uint32_t less) {
-          const auto low = static_cast<std::uint32_t>(sums[4 * i + e]);
-          const auto high = static_cast<std::uint32_t>(sums[4 * i + 2 + e]);
-          return low * j.once + (high * j.above + constant[border][e]) - less;
-        };
-        bits[i / 8] |= top_bits(of(0, term.x), of(1, term.y)) & (0x01010101U << (i % 8));
+      for (int pair = 0; pair < rows; pair += 2) {
+        const uint4 term = terms[pair / 2 * (side / 2)];
+        const std::uint32_t less[2][2] = {{term.x, term.y}, {term.z, term.w}};
+#pragma unroll
+        for (int i = pair; i < pair + 2 && i < rows; ++i) {
+          const int border = i == 0 ? 0 : i == rows - 1 ? 2 : 1;
+          const auto of = [&](int e) {
+            const auto low = static_cast<std::uint32_t>(sums[4 * i + e]);
+            const auto high = static_cast<std::uint32_t>(sums[4 * i + 2 + e]);
+            return low * j.once + (high * j.above + constant[border][e]) - less[i % 2][e];
+          };
+          bits[i / 8] |= top_bits(of(0), of(1)) & (0x01010101U << (i % 8));
+        }
       }
 
       std::uint64_t* const results = block.results(2 * consumer + turns % 2);
@@ -386,7 +518,8 @@ __device__ void consume(const Block<Source>& block) {
       sync_part(2 + consumer, warpgroup_threads);
       if (writes && item.image + place.image < b.images &&
           (pooled ? place.column() / 2 : place.column()) + output_column < j.bits.width) {
-        out[std::int64_t{place.output + output} * slice_words] = results[thread];
+        // An item's are fewer than 2^31.
+        out[static_cast<unsigned>((place.output + output) * slice_words)] = results[thread];
       }
       ++turns;
     }
@@ -403,10 +536,10 @@ __device__ void consume(const Block<Source>& block) {
 #endif
 
 /// Block x: every blocks / slices-th item of the channels of a slice.
-template <int rows, int steps, class Source>
-__global__ void __launch_bounds__(threads, 1) weight_stationary_kernel(Job job, Source source) {
+template <int rows, int steps>
+__global__ void __launch_bounds__(threads, 1) weight_stationary_kernel(Job job, SignBand source) {
 #if HARDBIT_HAS_WGMMA
-  const Block<Source> block(job);
+  const Block block(job);
   block.prepare();
   __syncthreads();
   if (threadIdx.x < warpgroup_threads) {
@@ -421,41 +554,30 @@ __global__ void __launch_bounds__(threads, 1) weight_stationary_kernel(Job job, 
 
 // -- on the host
 
-using Start = void (*)(dim3 grid, const Job& job, const void* x);
 /// A kernel for tiles of so many rows and windows of so many steps.
 struct Kernel {
   int rows, steps;
-  bool signs;
-  Start start;
+  void (*run)(Job, SignBand);
 };
 
 template <int rows, int steps>
-constexpr Kernel of_signs{rows, steps, true, [](dim3 grid, const Job& job, const void* x) {
-                            launch(weight_stationary_kernel<rows, steps, SignBand>, grid, dim3(threads),
-                                   static_cast<std::size_t>(job.room.total), job,
-                                   SignBand{static_cast<const std::uint64_t*>(x)});
-                          }};
-template <int rows>
-constexpr Kernel of_codes{rows, 1, false, [](dim3 grid, const Job& job, const void* x) {
-                            launch(weight_stationary_kernel<rows, 1, CodeBand>, grid, dim3(threads),
-                                   static_cast<std::size_t>(job.room.total), job,
-                                   CodeBand{static_cast<const std::uint8_t*>(x), report_words()});
-                          }};
+constexpr Kernel kernel_for{rows, steps, weight_stationary_kernel<rows, steps>};
 
 // 64, 128, 256 and 512 channels of 3 × 3 windows take 3, 5, 9 and 18 steps. Rows: the first that divides a
 // layer's is taken.
 constexpr Kernel kernels[] = {
-    of_signs<16, 3>, of_signs<16, 5>, of_signs<16, 9>, of_signs<14, 3>, of_signs<14, 5>,
-    of_signs<14, 9>, of_signs<8, 3>,  of_signs<8, 5>,  of_signs<8, 9>,  of_signs<8, 18>,
-    of_signs<7, 9>,  of_signs<7, 18>, of_codes<16>,    of_codes<14>,    of_codes<8>,
+    kernel_for<16, 3>, kernel_for<16, 5>, kernel_for<16, 9>, kernel_for<14, 3>,
+    kernel_for<14, 5>, kernel_for<14, 9>, kernel_for<8, 3>,  kernel_for<8, 5>,
+    kernel_for<8, 9>,  kernel_for<8, 18>, kernel_for<7, 9>,  kernel_for<7, 18>,
 };
 
 const Kernel* kernel_of(const band::Layer& layer) {
   const Band& b = layer.band;
+  if (!layer.signs) return nullptr;
   // Only a tile's first and last rows may see the border.
   if (b.rows.first > 1 || b.rows.outputs - b.rows.last > 1) return nullptr;
   for (const Kernel& kernel : kernels) {
-    if (kernel.signs != layer.signs || kernel.steps != b.steps) continue;
+    if (kernel.steps != b.steps) continue;
     if (kernel.rows == 7 ? b.oh == 7 : b.oh % kernel.rows == 0) return &kernel;
   }
   return nullptr;
@@ -540,6 +662,8 @@ void WeightStationaryLayer::run(std::int64_t images, const void* x, const Binary
                                 std::uint64_t* out) const {
   const Band b = *plan_->cut(images);
   const bool pooled = !thresholds.pools_nothing();
+  // Enough chunks for all threads, of as many rows as that leaves.
+  const int chunk = (b.group * sum_rows(b) / 4 << b.row_lanes) >= warpgroup_threads ? 4 : 2;
   const int per_slice = std::min(b.items, std::max(1, driver::device().multiprocessors / b.slices));
   const Job job{.band = b,
                 .room = room_of(b),
@@ -553,8 +677,12 @@ void WeightStationaryLayer::run(std::int64_t images, const void* x, const Binary
                          .height = pooled ? b.oh / 2 : b.oh,
                          .width = pooled ? b.ow / 2 : b.ow},
                 .once = 2,
-                .above = 2U << 16};
-  plan_->kernel->start(dim3(static_cast<unsigned>(per_slice * b.slices)), job, x);
+                .above = 2U << 16,
+                .chunk = chunk,
+                .chunk_factor = static_cast<std::uint32_t>(
+                    (std::uint64_t{1} << 32) / static_cast<unsigned>(sum_rows(b) / chunk) + 1)};
+  launch(plan_->kernel->run, dim3(static_cast<unsigned>(per_slice * b.slices)), dim3(threads),
+         static_cast<std::size_t>(job.room.total), job, SignBand{static_cast<const std::uint64_t*>(x)});
 }
 
 }  // namespace hardbit::cuda

@@ -21,9 +21,8 @@ struct BinaryThresholds;
 
 class WeightStationaryLayer {
  public:
-  /// Null where the device has no wgmma or the layer does not fit: groups, strides (but for windows small enough
-  /// to be written out), channels that are not whole words, windows or images of a size that no kernel is built
-  /// for. w as for BinaryWeights; `corrections` [classes][pitch] stays the caller's.
+  /// Null where the device has no wgmma or the layer does not fit: codes, groups, strides, channels that are not
+  /// whole words, windows or images of a size that no kernel is built for. w as for BinaryWeights; `corrections` [classes][pitch] stays the caller's.
   static std::unique_ptr<WeightStationaryLayer> of(const BinaryLayer& layer, const BinaryLayout& layout,
                                                    const std::uint64_t* w, const std::int32_t* corrections);
 

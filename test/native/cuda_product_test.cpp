@@ -356,11 +356,11 @@ TEST_F(CudaBinaryLayer, KeepsWeightsInRegisters) {
       {{2, 8, 9, 128, 64, {3, 3}, {.padding = {1, 1, 0, 2}}}, 0, PaddingValue::zero, 13},
       {{2, 10, 10, 128, 64, {3, 3}, {}}, 0, PaddingValue::zero, 14},
       {{2, 17, 9, 128, 64, {3, 3}, {.padding = {0, 1, 1, 0}}}, 0, PaddingValue::one, 15},
-      // Codes.
-      {{2, 16, 12, 3, 65, {3, 3}, same}, 2, PaddingValue::zero, 16},
-      {{3, 14, 14, 1, 20, {3, 3}, same}, 4, PaddingValue::one, 17},
-      {{2, 12, 12, 1, 20, {5, 5}, {}}, 2, PaddingValue::zero, 18},
-      {{5, 16, 16, 2, 64, {3, 3}, {.stride = {2, 2}, .padding = {1, 0, 1, 0}}}, 3, PaddingValue::zero, 19},
+      // Windows that are not 3 × 3 side by side, with as many steps.
+      {{2, 16, 11, 128, 64, {3, 3}, {.dilation = {1, 3}, .padding = {1, 1, 3, 3}}}, 0, PaddingValue::zero, 16},
+      {{2, 20, 11, 128, 64, {3, 3}, {.dilation = {2, 1}, .padding = {0, 0, 1, 1}}}, 0, PaddingValue::one, 19},
+      {{2, 14, 13, 64, 24, {2, 5}, {.padding = {1, 0, 2, 2}}}, 0, PaddingValue::one, 17},
+      {{3, 8, 9, 320, 64, {1, 2}, {.padding = {0, 0, 1, 0}}}, 0, PaddingValue::zero, 18},
   };
   for (const Drawn& drawn : layers) {
     const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(),
