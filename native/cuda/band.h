@@ -114,29 +114,38 @@ struct SignBand {
   template <int threads, int bytes>
   __device__ void load_column(const Band& b, const Item& item, unsigned char* to, int word, bool twice) const {
     constexpr int warps = threads / 32;
+    const int warp = static_cast<int>(threadIdx.x / 32);
     const int row_words = b.w * b.pixel_words;
-    const int top = item.row * b.stride_h - b.top;
+    const int pitch = b.pitch * 16;
+    // Whole images have the same border always, which is zero already.
+    const bool whole = b.bands == 1;
+    const int top = whole ? 0 : item.row - b.top;
+    const int rows = whole ? b.h : b.band_rows;
+    if (whole) to += b.top * pitch;
     // Before the first position there is no left neighbour.
-    const bool alone = b.left == 0 && word == 0;
+    const bool alone = b.left == 0 && word == 0 && (!whole || b.top == 0);
 #pragma unroll 1
-    for (int image = 0; image < b.group; ++image) {
-      const auto rows = static_cast<unsigned>(item.image + image < b.images ? b.h : 0);
-      const std::uint64_t* const from =
-          x + (std::int64_t{item.image + image} * b.h + top) * row_words + word;
-      unsigned char* const first_place = to + image * b.band_rows * b.pitch * 16;
-#pragma unroll 1
-      for (int first = static_cast<int>(threadIdx.x / 32); first < b.band_rows; first += 4 * warps) {
-#pragma unroll
-        for (int r = first; r < first + 4 * warps; r += warps) {
-          if (r >= b.band_rows) continue;
-          const bool inside = static_cast<unsigned>(top + r) < rows;
-          unsigned char* const place = first_place + r * b.pitch * 16;
-          copy_async<bytes>(place, from + r * row_words, inside);
-          if (bytes == 8 && twice && !(alone && r == 0 && image == 0)) {
-            copy_async<bytes>(place - bytes, from + r * row_words, inside);
-          }
+    for (int image = 0; image < b.group && item.image + image < b.images; ++image) {
+      const std::uint64_t* from =
+          x + (std::int64_t{item.image + image} * b.h + top + warp) * row_words + word;
+      unsigned char* place = to + (image * b.band_rows + warp) * pitch;
+      const auto copy = [&](int r) {
+        const bool inside = whole || static_cast<unsigned>(top + r) < static_cast<unsigned>(b.h);
+        copy_async<bytes>(place, from, inside);
+        if (bytes == 8 && twice && !(alone && r == 0 && image == 0)) {
+          copy_async<bytes>(place - bytes, from, inside);
         }
+        place += warps * pitch;
+        from += warps * row_words;
+      };
+      int r = warp;
+#pragma unroll 1
+      for (; r + 3 * warps < rows; r += 4 * warps) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) copy(r + i * warps);
       }
+#pragma unroll 1
+      for (; r < rows; r += warps) copy(r);
     }
   }
 

@@ -29,7 +29,7 @@ constexpr int columns_of(int rows) { return rows == 7 ? 64 : rows * side; }
 
 /// Where a block's shared memory has what.
 struct Room {
-  int barriers, items, constants, column_classes, tiles, fours, sums, terms, results, buffers, total;
+  int barriers, items, constants, pairs, tiles, fours, sums, terms, results, buffers, total;
 };
 
 /// The ones of windows, a number a pixel, lie in fours: two rows of two columns, which a lane reads at once.
@@ -39,21 +39,37 @@ constexpr int fours_of(int rows) { return (rows + 1) / 2 * (side / 2); }
 constexpr int sum_rows(const Band& b) { return band::round_up(b.item_rows, 4); }
 constexpr int sum_pitch(const Band& b) { return band::round_up(b.pitch, 2); }
 
-/// An item under way: its place, and its first word of the output.
-struct alignas(16) Place {
+/// The border classes of two columns side by side, from an even one on: all pairs inside share one, as classes
+/// do (BorderClasses); of columns behind the image any does.
+struct PairClasses {
+  int first, last;
+  constexpr explicit PairClasses(const Band& b) : first((b.columns.first + 1) / 2), last(b.columns.last / 2) {}
+  constexpr int of(int pair) const { return pair < first ? pair : pair < last ? first : pair - last + first + 1; }
+  constexpr int count(const Band& b) const { return of(b.tile_columns * side / 2 - 1) + 1; }
+  /// A pair of that class.
+  constexpr int representative(int pair_class) const {
+    return pair_class <= first ? pair_class : pair_class - first - 1 + last;
+  }
+};
+/// Border classes of rows: the first row where it sees the border, rows inside, and the last.
+constexpr int row_classes = 3;
+
+/// An item under way.
+struct alignas(8) Place {
   int image, row;
-  std::int64_t output;
 };
 
 /// Of an item.
 struct alignas(16) Tile {
   /// Its first position in the band.
   int position;
-  /// Its first output pixel, of the item's.
+  /// Its first word of the output, of the item's.
   int output;
-  int image, row_column;
-  __device__ int row() const { return row_column >> 16; }
-  __device__ int column() const { return row_column & 0xFFFF; }
+  /// Its first pair of columns, and how many columns of the output there are from there on.
+  int pair, columns;
+  /// Its image and its row of the item.
+  int image, row;
+  int padding[2];
 };
 
 /// Behind the buffers: sums of rows that are filled up, and products of 7 rows, read further than a band.
@@ -68,8 +84,8 @@ constexpr Room room_of(const Band& b) {
   };
   take(r.barriers, (2 * stages + consumers) * static_cast<int>(sizeof(PhaseBarrier)));
   take(r.items, stages * static_cast<int>(sizeof(Place)));
-  take(r.constants, b.classes() * slice_channels / 2 * 4);
-  take(r.column_classes, b.tile_columns * side * 4);
+  take(r.constants, row_classes * PairClasses(b).count(b) * slice_channels / 2 * 8);
+  take(r.pairs, b.tile_columns * side / 2 * 4);
   take(r.tiles, b.tiles * static_cast<int>(sizeof(Tile)));
   take(r.fours, b.tiles * fours_of(b.tile_rows) * 4);
   take(r.sums, b.group * sum_rows(b) * sum_pitch(b) * 4);
@@ -116,6 +132,17 @@ __device__ inline std::uint32_t top_bits(std::uint32_t x, std::uint32_t y) {
 #endif
 }
 
+/// x·y + z as one instruction, which the compiler is not to take apart: multiplications have a unit of their own.
+__device__ inline std::uint32_t multiply_add(std::uint32_t x, std::uint32_t y, std::uint32_t z) {
+#ifdef __CUDACC__
+  std::uint32_t r;
+  asm("mad.lo.u32 %0, %1, %2, %3;" : "=r"(r) : "r"(x), "r"(y), "r"(z));
+  return r;
+#else
+  return x * y + z;
+#endif
+}
+
 /// Transposes the 8 × 8 bits that lanes 4·g + t, g = 0 … 7, hold in each byte: lane g then has bit g of all of
 /// them, that of lane k as bit k.
 class Transpose {
@@ -154,12 +181,10 @@ struct Job {
   const std::int32_t* corrections;
   std::int64_t correction_pitch;
   Bits bits;
-  /// 2 and 2^17, which the compiler is not to know: multiplications have a unit of their own.
-  std::uint32_t once, above;
-  /// Rows that a thread of the producer sums at once, 2 or 4, and 2^32 by how many such an image has, rounded
-  /// up.
+  /// 1, 2 and 2^17, for multiply_add().
+  std::uint32_t one, two, above;
+  /// Rows that a thread of the producer sums at once, 2 or 4.
   int chunk;
-  std::uint32_t chunk_factor;
 };
 
 /// The block's part of the work, and its shared memory.
@@ -185,16 +210,15 @@ struct Block {
   __device__ Place& place(int k) const {
     return reinterpret_cast<Place*>(memory + j.room.items)[k % stages];
   }
-  __device__ std::uint32_t* constants() const {
-    return reinterpret_cast<std::uint32_t*>(memory + j.room.constants);
-  }
-  /// Of a column of tiles the constants of its border class, as an offset in constants().
-  __device__ int* column_classes() const { return reinterpret_cast<int*>(memory + j.room.column_classes); }
+  /// [row class][pair class][pair of channels] of two columns.
+  __device__ uint2* constants() const { return reinterpret_cast<uint2*>(memory + j.room.constants); }
+  /// Of a pair of columns the constants of its class, as an offset in constants().
+  __device__ int* pairs() const { return reinterpret_cast<int*>(memory + j.room.pairs); }
   __device__ Tile* tiles() const { return reinterpret_cast<Tile*>(memory + j.room.tiles); }
   /// Of each four of an item the place of its first pixel's in sums().
   __device__ int* fours() const { return reinterpret_cast<int*>(memory + j.room.fours); }
   __device__ int* sums() const { return reinterpret_cast<int*>(memory + j.room.sums); }
-  /// Σ x of each four's pixels, twice 16 bits.
+  /// −Σ x of each four's pixels, twice 16 bits.
   __device__ uint4* terms(int k) const {
     return reinterpret_cast<uint4*>(memory + j.room.terms) + k % stages * j.band.tiles * fours_of(j.band.tile_rows);
   }
@@ -222,12 +246,18 @@ struct Block {
       *reinterpret_cast<uint4*>(buffers + i * 16) = make_uint4(0, 0, 0, 0);
     }
     for (int i = thread; i < b.group * sum_rows(b) * sum_pitch(b); i += threads) sums()[i] = 0;
+    const int shrink = j.bits.pooled ? 2 : 1;
     for (int i = thread; i < b.tiles; i += threads) {
       const band::TilePlace place = band::tile_place(b, i);
-      const int shrink = j.bits.pooled ? 2 : 1;
-      tiles()[i] = {place.position,
-                    (place.image() * j.bits.height + place.row() / shrink) * j.bits.width + place.column() / shrink,
-                    place.image(), place.row() << 16 | place.column()};
+      const int row = place.image() * j.bits.height + place.row() / shrink;
+      const int column = place.column() / shrink;
+      tiles()[i] = {.position = place.position,
+                    .output = (row * j.bits.width + column) * static_cast<int>(words(b.m)),
+                    .pair = place.column() / 2,
+                    .columns = j.bits.width - column,
+                    .image = place.image(),
+                    .row = place.row(),
+                    .padding = {}};
     }
     const int tile_fours = fours_of(b.tile_rows);
     for (int i = thread; i < b.tiles * tile_fours; i += threads) {
@@ -236,21 +266,28 @@ struct Block {
       const int row = place.image() * sum_rows(b) + place.row() + four / (side / 2) * 2;
       fours()[i] = row * sum_pitch(b) + place.column() + four % (side / 2) * 2;
     }
-    for (int i = thread; i < b.tile_columns * side; i += threads) {
-      column_classes()[i] = b.columns.of(min(i, b.ow - 1)) * (slice_channels / 2);
-    }
-    for (int i = thread; i < b.classes() * slice_channels / 2; i += threads) {
-      const int border_class = i / (slice_channels / 2);
-      const int pair = i % (slice_channels / 2);
+    const PairClasses classes(b);
+    constexpr int channel_pairs = slice_channels / 2;
+    for (int i = thread; i < b.tile_columns * side / 2; i += threads) pairs()[i] = classes.of(i) * channel_pairs;
+    for (int i = thread; i < row_classes * classes.count(b) * channel_pairs; i += threads) {
+      // Where no row sees the border, none asks for that class.
+      const int row_class = i / channel_pairs / classes.count(b);
+      const int row = row_class == 0 ? 0 : row_class == 1 ? b.oh / 2 : b.oh - 1;
+      const int column = 2 * classes.representative(i / channel_pairs % classes.count(b));
       // Channels g and g + 8 of a warp's sixteen.
+      const int pair = i % channel_pairs;
       const int first = slice * slice_channels + pair / 8 * 16 + pair % 8;
-      const auto constant = [&](int channel) -> unsigned {
-        if (channel >= b.m) return constant_of(0, 1 << 15);  // never
-        const std::int32_t correction =
-            j.corrections != nullptr ? j.corrections[border_class * j.correction_pitch + channel] : 0;
-        return constant_of(correction, j.bits.minimum[channel]);
+      const auto both = [&](int x) {
+        const int border_class = b.rows.of(row) * b.columns.count() + b.columns.of(min(x, b.ow - 1));
+        const auto constant = [&](int channel) -> unsigned {
+          if (channel >= b.m) return constant_of(0, 1 << 15);  // never
+          const std::int32_t correction =
+              j.corrections != nullptr ? j.corrections[border_class * j.correction_pitch + channel] : 0;
+          return constant_of(correction, j.bits.minimum[channel]);
+        };
+        return constant(first) | constant(first + 8) << 16;
       };
-      constants()[i] = constant(first) | constant(first + 8) << 16;
+      constants()[i] = make_uint2(both(column), both(column + 1));
     }
   }
 };
@@ -276,43 +313,131 @@ __device__ inline void add_ones(const Band& b, const unsigned char* first, int (
   }
 }
 
-/// The ones of kh rows at each position of a band, by the producer's threads; so many rows a thread.
-template <int chunk>
-__device__ void sum_rows_of_band(const Band& b, std::uint32_t chunk_factor, const unsigned char* buffer,
-                                 int* sums) {
-  const int thread = static_cast<int>(threadIdx.x);
-  const int lanes = 1 << b.row_lanes;
-  const int chunks = sum_rows(b) / chunk;
-  const bool neighbours = b.kh == 3 && b.dilation_h == 1;
+/// Copies of 16 bytes that a thread of the producer makes for every item: of one piece of a pixel, in every fourth
+/// row. What does not depend on the item is known beforehand.
+class Copies {
+ public:
+  /// Whether rows are short enough, and their pieces 16 bytes.
+  static __device__ bool fit(const Band& b, const SignBand& source) {
+    return b.pixel_words % 2 == 0 && b.w * b.pieces <= 32 && reinterpret_cast<std::uintptr_t>(source.x) % 16 == 0;
+  }
+  __device__ Copies(const Band& b, const SignBand& source)
+      : b_(b), whole_(b.bands == 1), row_bytes_(b.w * b.pixel_words * 8) {
+    const int lane = static_cast<int>(threadIdx.x % 32);
+    const int warp = static_cast<int>(threadIdx.x / 32);
+    const int column = lane / b.pieces;
+    mine_ = lane < b.w * b.pieces;
+    // Whole images have the same border always, which is zero already.
+    rows_ = ((whole_ ? b.h : b.band_rows) - warp + warps - 1) / warps;
+    to_ = ((lane - column * b.pieces) * b.piece_stride + b.left + column +
+           (warp + (whole_ ? b.top : 0)) * b.pitch) *
+          16;
+    row_ = warp - (whole_ ? 0 : b.top);
+    from_ = reinterpret_cast<const unsigned char*>(source.x) + lane * 16 + std::int64_t{row_} * row_bytes_;
+  }
+  __device__ void operator()(const Item& item, unsigned char* buffer) const {
+    if (!mine_) return;
+    const unsigned char* image_from = from_ + (std::int64_t{item.image} * b_.h + item.row) * row_bytes_;
+    unsigned char* image_to = buffer + to_;
+    const int step = warps * b_.pitch * 16;
+    const int images = min(b_.group, b_.images - item.image);
 #pragma unroll 1
-  for (int column = thread & (lanes - 1); column < b.w; column += lanes) {
-#pragma unroll 1
-    for (int i = thread >> b.row_lanes; i < b.group * chunks; i += warpgroup_threads >> b.row_lanes) {
-      const int image =
-          b.group == 1 ? 0 : static_cast<int>(__umulhi(static_cast<unsigned>(i), chunk_factor));
-      const int row = (i - image * chunks) * chunk;
-      const unsigned char* const from =
-          buffer + ((image * b.band_rows + row) * b.pitch + b.left + column) * 16;
-      int* const to = sums + (image * sum_rows(b) + row) * sum_pitch(b) + b.left + column;
-      if (neighbours) {
-        int ones[chunk + 2] = {};
-        add_ones(b, from, ones);
-#pragma unroll
-        for (int r = 0; r < chunk; ++r) to[r * sum_pitch(b)] = ones[r] + ones[r + 1] + ones[r + 2];
-        continue;
+    for (int image = 0; image < images; ++image) {
+      const unsigned char* from = image_from;
+      unsigned char* to = image_to;
+      if (whole_) {
+#pragma unroll 4
+        for (int i = 0; i < rows_; ++i) {
+          copy_async<16>(to, from, true);
+          from += warps * row_bytes_;
+          to += step;
+        }
+      } else {
+        int row = item.row + row_;
+#pragma unroll 4
+        for (int i = 0; i < rows_; ++i) {
+          copy_async<16>(to, from, static_cast<unsigned>(row) < static_cast<unsigned>(b_.h));
+          from += warps * row_bytes_;
+          to += step;
+          row += warps;
+        }
       }
-      int ones[chunk] = {};
-#pragma unroll 1
-      for (int tap = 0; tap < b.kh; ++tap) add_ones(b, from + tap * b.dilation_h * b.pitch * 16, ones);
-#pragma unroll
-      for (int r = 0; r < chunk; ++r) to[r * sum_pitch(b)] = ones[r];
+      image_from += b_.h * row_bytes_;
+      image_to += b_.band_rows * b_.pitch * 16;
     }
   }
-}
 
-/// Σ x of the windows of two rows of two columns, each twice 16 bits; `sums` those of the first.
-__device__ inline uint4 window_ones(const Band& b, const int* sums) {
-  constexpr std::uint32_t twice = 0x10001U;
+ private:
+  static constexpr int warps = warpgroup_threads / 32;
+  const Band& b_;
+  bool whole_, mine_;
+  int row_bytes_, rows_, to_, row_;
+  const unsigned char* from_;
+};
+
+/// The ones of kh rows at each position of a band, by the producer's threads, so many rows a thread at once.
+template <int chunk>
+class RowSums {
+ public:
+  __device__ RowSums(const Band& b, int* sums)
+      : b_(b),
+        sums_(sums),
+        lanes_(1 << b.row_lanes),
+        column_(static_cast<int>(threadIdx.x) & (lanes_ - 1)),
+        part_(static_cast<int>(threadIdx.x) >> b.row_lanes),
+        first_(unit(column_, part_)) {}
+  __device__ void operator()(const unsigned char* buffer) const {
+    if (first_.exists) sum(buffer, first_);
+    if (b_.w <= lanes_ && b_.group * chunks() <= warpgroup_threads >> b_.row_lanes) return;
+#pragma unroll 1
+    for (int column = column_; column < b_.w; column += lanes_) {
+#pragma unroll 1
+      for (int i = part_; i < b_.group * chunks(); i += warpgroup_threads >> b_.row_lanes) {
+        if (column != column_ || i != part_) sum(buffer, unit(column, i));
+      }
+    }
+  }
+
+ private:
+  /// A chunk of rows of a column: where it is read, in bytes of the buffer, and written.
+  struct Unit {
+    bool exists;
+    int from;
+    int* to;
+  };
+  __device__ int chunks() const { return sum_rows(b_) / chunk; }
+  __device__ Unit unit(int column, int i) const {
+    const int image = i / chunks();
+    const int row = (i - image * chunks()) * chunk;
+    return {column < b_.w && i < b_.group * chunks(),
+            ((image * b_.band_rows + row) * b_.pitch + b_.left + column) * 16,
+            sums_ + (image * sum_rows(b_) + row) * sum_pitch(b_) + b_.left + column};
+  }
+  __device__ void sum(const unsigned char* buffer, const Unit& unit) const {
+    const unsigned char* const from = buffer + unit.from;
+    if (b_.kh == 3 && b_.dilation_h == 1) {
+      int ones[chunk + 2] = {};
+      add_ones(b_, from, ones);
+#pragma unroll
+      for (int r = 0; r < chunk; ++r) unit.to[r * sum_pitch(b_)] = ones[r] + ones[r + 1] + ones[r + 2];
+      return;
+    }
+    int ones[chunk] = {};
+#pragma unroll 1
+    for (int tap = 0; tap < b_.kh; ++tap) add_ones(b_, from + tap * b_.dilation_h * b_.pitch * 16, ones);
+#pragma unroll
+    for (int r = 0; r < chunk; ++r) unit.to[r * sum_pitch(b_)] = ones[r];
+  }
+
+  const Band& b_;
+  int* sums_;
+  int lanes_, column_, part_;
+  Unit first_;
+};
+
+/// −Σ x of the windows of two rows of two columns, each twice 16 bits; `sums` those of the first.
+__device__ inline uint4 window_terms(const Band& b, const int* sums) {
+  constexpr std::uint32_t twice = 0U - 0x10001U;
   std::uint32_t ones[2][2] = {};
   if (b.kw == 3 && b.dilation_w == 1) {
 #pragma unroll
@@ -338,25 +463,47 @@ __device__ inline uint4 window_ones(const Band& b, const int* sums) {
 }
 
 /// Loads bands, two items ahead, and sums the ones of every window.
+template <int chunk>
 __device__ void produce(const Block& block, const SignBand& source) {
   const Band& b = block.j.band;
   const int thread = static_cast<int>(threadIdx.x);
+  const bool fit = Copies::fit(b, source);
+  const Copies copies(b, source);
+  const RowSums<chunk> sum_rows_of(b, block.sums());
+  const int fours = b.tiles * fours_of(b.tile_rows);
+  const int* const first_four = block.sums() + (thread < fours ? block.fours()[thread] : 0);
   // The next item to load.
   Item item = band::item_of(b, block.first_item);
   int part = block.first_item % b.bands;
-  const int step_images = block.item_step / b.bands;
+  const int step_images = block.item_step / b.bands * b.group;
   const int step_bands = block.item_step % b.bands;
-  const Bits& bits = block.j.bits;
-  const auto load = [&](int k) {
-    if (k < block.count) {
-      if (k >= stages) wait(block.empty(k), (k / stages - 1) & 1);
-      if (thread == 0) {
-        const std::int64_t row =
-            std::int64_t{item.image} * bits.height + (bits.pooled ? item.row / 2 : item.row);
-        block.place(k) = {item.image, item.row, row * bits.width * words(b.m) + block.slice};
+#pragma unroll 1
+  for (int k = -2; k < block.count; ++k) {
+    if (k >= 0) {
+      copies_wait<1>();
+      sync_part(1, warpgroup_threads);
+      sum_rows_of(block.buffer(k));
+      sync_part(1, warpgroup_threads);
+      uint4* const terms = block.terms(k);
+      if (thread < fours) terms[thread] = window_terms(b, first_four);
+#pragma unroll 1
+      for (int i = thread + warpgroup_threads; i < fours; i += warpgroup_threads) {
+        terms[i] = window_terms(b, block.sums() + block.fours()[i]);
       }
-      source.template load<warpgroup_threads>(b, item, block.buffer(k));
-      item.image += step_images * b.group;
+      warpgroup::publish();
+      arrive(block.full(k));
+    }
+    // Behind publish(), which waits for copies under way.
+    const int next = k + 2;
+    if (next < block.count) {
+      if (next >= stages) wait(block.empty(next), (next / stages - 1) & 1);
+      if (thread == warpgroup_threads - 1) block.place(next) = {item.image, item.row};
+      if (fit) {
+        copies(item, block.buffer(next));
+      } else {
+        source.load<warpgroup_threads>(b, item, block.buffer(next));
+      }
+      item.image += step_images;
       part += step_bands;
       if (part >= b.bands) {
         part -= b.bands;
@@ -365,29 +512,6 @@ __device__ void produce(const Block& block, const SignBand& source) {
       item.row = part * b.item_rows;
     }
     copies_commit();
-  };
-  load(0);
-  load(1);
-  const int fours = b.tiles * fours_of(b.tile_rows);
-#pragma unroll 1
-  for (int k = 0; k < block.count; ++k) {
-    copies_wait<1>();
-    sync_part(1, warpgroup_threads);
-    if (block.j.chunk == 4) {
-      sum_rows_of_band<4>(b, block.j.chunk_factor, block.buffer(k), block.sums());
-    } else {
-      sum_rows_of_band<2>(b, block.j.chunk_factor, block.buffer(k), block.sums());
-    }
-    sync_part(1, warpgroup_threads);
-    uint4* const terms = block.terms(k);
-#pragma unroll 1
-    for (int i = thread; i < fours; i += warpgroup_threads) {
-      terms[i] = window_ones(b, block.sums() + block.fours()[i]);
-    }
-    warpgroup::publish();
-    arrive(block.full(k));
-    // Behind publish(), which waits for copies under way.
-    load(k + 2);
   }
   copies_wait<0>();
 }
@@ -418,7 +542,8 @@ __device__ void consume(const Block& block) {
       }
     }
   }
-  const std::uint32_t* const constants = block.constants() + 8 * warp + g;
+  const int class_constants = PairClasses(b).count(b) * (slice_channels / 2);
+  const uint2* const constants = block.constants() + 8 * warp + g;
   std::uint32_t flips = 0;
   if (j.bits.pooled && j.bits.all != nullptr) {
     const std::uint64_t all = j.bits.all[block.slice] >> (16 * warp + g);
@@ -428,25 +553,62 @@ __device__ void consume(const Block& block) {
   const bool pooled = j.bits.pooled;
   const int across = pooled ? side / 2 : side;
   const int output_column = thread % across;
-  const int output = thread / across * j.bits.width + output_column;
-  const bool writes = thread < (pooled ? rows / 2 : rows) * across;
   const auto slice_words = static_cast<int>(words(b.m));
+  const int output = (thread / across * j.bits.width + output_column) * slice_words;
+  const bool writes = thread < (pooled ? rows / 2 : rows) * across;
 
-  const int row_constants = b.columns.count() * (slice_channels / 2);
-  const std::uint32_t* const inner = constants + b.rows.first * row_constants;
+  // Bits of the tile before, which are written while the tensor cores work on the next one. Bytes: of the left
+  // pixel channels g and g + 8, of the right one the same; a byte's bits are rows.
+  std::uint32_t bits[2] = {};
+  std::uint64_t* to = nullptr;
+  bool exists = false;
   int turns = 0;
+  const auto write = [&] {
+    std::uint64_t* const results = block.results(2 * consumer + turns % 2);
+    auto* const halves = reinterpret_cast<std::uint16_t*>(results) + warp;
+    if (pooled) {
+      // Even bits are rows 0 … 3, odd ones rows 4 … 7.
+      std::uint32_t word = 0;
+#pragma unroll
+      for (int half = 0; half < (rows + 7) / 8; ++half) {
+        const std::uint32_t flipped = bits[half] ^ (flips | flips << 16);
+        const std::uint32_t both = flipped | flipped >> 16;
+        word |= ((both | both >> 1) & 0x5555U) << half;
+      }
+      const std::uint32_t mine = transpose(word ^ flips);
+      halves[((g % 2 * 4 + g / 2) * (side / 2) + t) * 4] = static_cast<std::uint16_t>(mine);
+    } else {
+#pragma unroll
+      for (int half = 0; half < (rows + 7) / 8; ++half) {
+        const std::uint32_t mine = transpose(bits[half]);
+        if (8 * half + g < rows) {
+          std::uint16_t* const pixel = halves + ((8 * half + g) * side + 2 * t) * 4;
+          pixel[0] = static_cast<std::uint16_t>(mine);
+          pixel[4] = static_cast<std::uint16_t>(mine >> 16);
+        }
+      }
+    }
+    sync_part(2 + consumer, warpgroup_threads);
+    if (exists) *to = results[thread];
+  };
+
+  const Tile* const tiles = block.tiles();
+  const int* const pairs = block.pairs() + t;
   int tile = consumer;
 #pragma unroll 1
   for (int k = 0; k < block.count; ++k) {
     wait(block.full(k), (k / stages) & 1);
     const Place item = block.place(k);
-    std::uint64_t* const out = j.bits.out + item.output;
+    std::uint64_t* const out =
+        j.bits.out + block.slice +
+        (std::int64_t{item.image} * j.bits.height + (pooled ? item.row / 2 : item.row)) * j.bits.width * slice_words;
+    const int images_left = b.images - item.image;
+    const unsigned char* const buffer = block.buffer(k);
 #pragma unroll 1
     for (; tile < b.tiles; tile += consumers) {
-      const Tile place = block.tiles()[tile];
+      const Tile place = tiles[tile];
       int sums[columns / 2];
-      const BitOperand pixels =
-          bit_operand(block.buffer(k) + place.position * 16, b.pitch, 0);
+      const BitOperand pixels = bit_operand(buffer + place.position * 16, b.pitch, 0);
       // In turn: products of one, then of the next.
       if (consumer > 0 || turns > 0) wait(block.turn(consumer), (consumer > 0 ? turns : turns - 1) & 1);
       warpgroup::start();
@@ -457,69 +619,39 @@ __device__ void consume(const Block& block) {
       warpgroup::commit();
       if (lane == 0) arrive(block.turn(consumer == consumers - 1 ? 0 : consumer + 1));
 
-      // While the tensor cores work. Of the rows only the first and the last may see the border.
-      const int row = item.row + place.row();
-      const std::uint32_t* const by_row[3] = {
-          row < b.rows.first ? constants : inner, inner,
-          row + rows > b.rows.last ? inner + row_constants : inner};
-      const int2 column = reinterpret_cast<const int2*>(block.column_classes() + place.column())[t];
-      std::uint32_t constant[3][2];
-#pragma unroll
-      for (int i = 0; i < 3; ++i) {
-        constant[i][0] = by_row[i][column.x];
-        constant[i][1] = by_row[i][column.y];
-      }
+      // While the tensor cores work.
+      if (turns > 0) write();
+      exists = writes && place.image < images_left && output_column < place.columns;
+      // An item's words are fewer than 2^31.
+      to = out + static_cast<unsigned>(place.output + output);
+      // Of the rows only the first and the last may see the border.
+      const uint2* const inner = constants + pairs[place.pair] + class_constants;
+      const int row = item.row + place.row;
+      const uint2 by_row[3] = {inner[row == 0 ? -class_constants : 0], inner[0],
+                               inner[row + rows == b.oh ? class_constants : 0]};
+      const std::uint32_t constant[3][2] = {
+          {by_row[0].x, by_row[0].y}, {by_row[1].x, by_row[1].y}, {by_row[2].x, by_row[2].y}};
       const uint4* const terms = block.terms(k) + tile * fours_of(rows) + t;
       warpgroup::finish<0>();
       settle_sums(sums);
 
-      // Bytes: of the left pixel channels g and g + 8, of the right one the same; their bits are rows.
-      std::uint32_t bits[2] = {};
+      bits[0] = 0;
+      bits[1] = 0;
 #pragma unroll
       for (int pair = 0; pair < rows; pair += 2) {
-        const uint4 term = terms[pair / 2 * (side / 2)];
-        const std::uint32_t less[2][2] = {{term.x, term.y}, {term.z, term.w}};
+        const uint4 four = terms[pair / 2 * (side / 2)];
+        const std::uint32_t by_pixel[2][2] = {{four.x, four.y}, {four.z, four.w}};
 #pragma unroll
         for (int i = pair; i < pair + 2 && i < rows; ++i) {
           const int border = i == 0 ? 0 : i == rows - 1 ? 2 : 1;
           const auto of = [&](int e) {
             const auto low = static_cast<std::uint32_t>(sums[4 * i + e]);
             const auto high = static_cast<std::uint32_t>(sums[4 * i + 2 + e]);
-            return low * j.once + (high * j.above + constant[border][e]) - less[i % 2][e];
+            const std::uint32_t term = multiply_add(by_pixel[i % 2][e], j.one, constant[border][e]);
+            return multiply_add(low, j.two, multiply_add(high, j.above, term));
           };
           bits[i / 8] |= top_bits(of(0), of(1)) & (0x01010101U << (i % 8));
         }
-      }
-
-      std::uint64_t* const results = block.results(2 * consumer + turns % 2);
-      auto* const halves = reinterpret_cast<std::uint16_t*>(results) + warp;
-      if (pooled) {
-        // Even bits are rows 0 … 3, odd ones rows 4 … 7.
-        std::uint32_t word = 0;
-#pragma unroll
-        for (int half = 0; half < (rows + 7) / 8; ++half) {
-          const std::uint32_t flipped = bits[half] ^ (flips | flips << 16);
-          const std::uint32_t both = flipped | flipped >> 16;
-          word |= ((both | both >> 1) & 0x5555U) << half;
-        }
-        const std::uint32_t mine = transpose(word ^ flips);
-        halves[((g % 2 * 4 + g / 2) * (side / 2) + t) * 4] = static_cast<std::uint16_t>(mine);
-      } else {
-#pragma unroll
-        for (int half = 0; half < (rows + 7) / 8; ++half) {
-          const std::uint32_t mine = transpose(bits[half]);
-          if (8 * half + g < rows) {
-            std::uint16_t* const to = halves + ((8 * half + g) * side + 2 * t) * 4;
-            to[0] = static_cast<std::uint16_t>(mine);
-            to[4] = static_cast<std::uint16_t>(mine >> 16);
-          }
-        }
-      }
-      sync_part(2 + consumer, warpgroup_threads);
-      if (writes && item.image + place.image < b.images &&
-          (pooled ? place.column() / 2 : place.column()) + output_column < j.bits.width) {
-        // An item's are fewer than 2^31.
-        out[static_cast<unsigned>((place.output + output) * slice_words)] = results[thread];
       }
       ++turns;
     }
@@ -527,6 +659,7 @@ __device__ void consume(const Block& block) {
     __syncwarp();
     if (lane == 0) arrive(block.empty(k));
   }
+  if (turns > 0) write();
 }
 
 #if defined(__CUDACC__) && !defined(__CUDA_ARCH_FEAT_SM90_ALL) && defined(__CUDA_ARCH__)
@@ -544,7 +677,11 @@ __global__ void __launch_bounds__(threads, 1) weight_stationary_kernel(Job job, 
   __syncthreads();
   if (threadIdx.x < warpgroup_threads) {
     shrink_registers<producer_registers>();
-    produce(block, source);
+    if (job.chunk == 4) {
+      produce<4>(block, source);
+    } else {
+      produce<2>(block, source);
+    }
   } else {
     grow_registers<consumer_registers>();
     consume<rows, steps>(block);
@@ -676,11 +813,10 @@ void WeightStationaryLayer::run(std::int64_t images, const void* x, const Binary
                          .pooled = pooled,
                          .height = pooled ? b.oh / 2 : b.oh,
                          .width = pooled ? b.ow / 2 : b.ow},
-                .once = 2,
+                .one = 1,
+                .two = 2,
                 .above = 2U << 16,
-                .chunk = chunk,
-                .chunk_factor = static_cast<std::uint32_t>(
-                    (std::uint64_t{1} << 32) / static_cast<unsigned>(sum_rows(b) / chunk) + 1)};
+                .chunk = chunk};
   launch(plan_->kernel->run, dim3(static_cast<unsigned>(per_slice * b.slices)), dim3(threads),
          static_cast<std::size_t>(job.room.total), job, SignBand{static_cast<const std::uint64_t*>(x)});
 }
