@@ -89,32 +89,33 @@ struct SignBand {
   static constexpr int doubled = 1;
   const std::uint64_t* x;
 
-  /// Queues the copies of an item, a warp a row.
+  /// Queues the copies of an item, a warp a row; `thread` of so many.
   template <int threads>
-  __device__ void load(const Band& b, const Item& item, unsigned char* buffer) const {
+  __device__ void load(const Band& b, int thread, const Item& item, unsigned char* buffer) const {
     const bool wide = b.pixel_words % 2 == 0 && reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
     const int row_words = b.w * b.pixel_words;
-    for (int i = static_cast<int>(threadIdx.x % 32); i < (wide ? row_words / 2 : row_words); i += 32) {
+    for (int i = thread % 32; i < (wide ? row_words / 2 : row_words); i += 32) {
       if (wide) {
         const int column =
             b.pieces == 1 ? i : static_cast<int>(__umulhi(static_cast<unsigned>(i), b.piece_factor));
         unsigned char* const to = buffer + ((i - column * b.pieces) * b.piece_stride + b.left + column) * 16;
-        load_column<threads, 16>(b, item, to, 2 * i, false);
+        load_column<threads, 16>(b, thread, item, to, 2 * i, false);
         continue;
       }
-      const int column = i / b.pixel_words;
+      const int column = b.pixel_words == 1 ? i : i / b.pixel_words;
       const int word = i - column * b.pixel_words;
       unsigned char* const to = buffer + (word / 2 * b.piece_stride + b.left + column) * 16 + word % 2 * 8;
-      load_column<threads, 8>(b, item, to, i, b.pixel_words == 1);
+      load_column<threads, 8>(b, thread, item, to, i, b.pixel_words == 1);
     }
   }
 
   /// The same bytes of every row of a band, `word` of the row's words on; `to` is the first row's place. `twice`:
   /// the left neighbour's piece has them too.
   template <int threads, int bytes>
-  __device__ void load_column(const Band& b, const Item& item, unsigned char* to, int word, bool twice) const {
+  __device__ void load_column(const Band& b, int thread, const Item& item, unsigned char* to, int word,
+                              bool twice) const {
     constexpr int warps = threads / 32;
-    const int warp = static_cast<int>(threadIdx.x / 32);
+    const int warp = thread / 32;
     const int row_words = b.w * b.pixel_words;
     const int pitch = b.pitch * 16;
     // Whole images have the same border always, which is zero already.
@@ -217,7 +218,7 @@ struct CodeBand {
   std::uint32_t* report;
 
   template <int threads>
-  __device__ void load(const Band& /*b*/, const Item& /*item*/, unsigned char* /*buffer*/) const {}
+  __device__ void load(const Band& /*b*/, int /*thread*/, const Item& /*item*/, unsigned char* /*buffer*/) const {}
 
   /// The bits that stand for each pixel.
   template <int threads>

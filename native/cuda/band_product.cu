@@ -342,7 +342,7 @@ __global__ void __launch_bounds__(threads, 1)
   const auto item_at = [&](int k) { return item_of(b, first_item + k * item_step); };
   const int count = (b.items - first_item + item_step - 1) / item_step;
   const auto load = [&](int k) {
-    if (k < count) source.template load<threads>(b, item_at(k), buffer_of(k));
+    if (k < count) source.template load<threads>(b, thread, item_at(k), buffer_of(k));
     copies_commit();
   };
   const auto count_pixels = [&](int k) {

@@ -16,13 +16,14 @@ using band::SignBand;
 
 /// Channels of a slice, which are the rows of a product.
 constexpr int slice_channels = warpgroup_rows;
-constexpr int consumers = 3;
-constexpr int threads = (1 + consumers) * warpgroup_threads;
-/// Bands under way: one is loaded two items ahead, one is counted, one or two are read.
-constexpr int stages = 4;
-/// Of 128 registers a thread at the start.
-constexpr int producer_registers = 56;
-constexpr int consumer_registers = 152;
+/// Warpgroups that load, every second item each, and that multiply: as many as registers allow.
+constexpr int producers = 2;
+constexpr int consumers_of(int steps) { return steps <= 5 ? 3 : 2; }
+constexpr int threads_of(int steps) { return (producers + consumers_of(steps)) * warpgroup_threads; }
+constexpr int producer_registers(int steps) { return steps <= 5 ? 48 : 64; }
+constexpr int consumer_registers(int steps) { return steps <= 5 ? 128 : 192; }
+/// Bands under way: four are loaded ahead, two are counted, one or two are read.
+constexpr int stages = 8;
 
 /// Columns of a product for tiles of so many rows.
 constexpr int columns_of(int rows) { return rows == 7 ? 64 : rows * side; }
@@ -38,6 +39,7 @@ constexpr int fours_of(int rows) { return (rows + 1) / 2 * (side / 2); }
 /// Sums of kh rows at each position: rows of an image, and their pitch.
 constexpr int sum_rows(const Band& b) { return band::round_up(b.item_rows, 4); }
 constexpr int sum_pitch(const Band& b) { return band::round_up(b.pitch, 2); }
+constexpr int item_sums(const Band& b) { return b.group * sum_rows(b) * sum_pitch(b); }
 
 /// The border classes of two columns side by side, from an even one on: all pairs inside share one, as classes
 /// do (BorderClasses); of columns behind the image any does.
@@ -76,6 +78,7 @@ struct alignas(16) Tile {
 constexpr int slack_pieces(const Band& b) { return (4 + (b.kh - 1) * b.dilation_h) * b.pitch + side; }
 
 constexpr Room room_of(const Band& b) {
+  const int consumers = consumers_of(b.steps);
   Room r{};
   int at = 0;
   const auto take = [&](int& place, int bytes) {
@@ -88,7 +91,7 @@ constexpr Room room_of(const Band& b) {
   take(r.pairs, b.tile_columns * side / 2 * 4);
   take(r.tiles, b.tiles * static_cast<int>(sizeof(Tile)));
   take(r.fours, b.tiles * fours_of(b.tile_rows) * 4);
-  take(r.sums, b.group * sum_rows(b) * sum_pitch(b) * 4);
+  take(r.sums, producers * item_sums(b) * 4);
   take(r.terms, stages * b.tiles * fours_of(b.tile_rows) * 16);
   // 64 channels of each pixel, twice for each consumer.
   take(r.results, consumers * 2 * b.tile_pixels() * 8);
@@ -183,7 +186,7 @@ struct Job {
   Bits bits;
   /// 1, 2 and 2^17, for multiply_add().
   std::uint32_t one, two, above;
-  /// Rows that a thread of the producer sums at once, 2 or 4.
+  /// Rows that a thread of a producer sums at once, 2 or 4.
   int chunk;
 };
 
@@ -217,7 +220,9 @@ struct Block {
   __device__ Tile* tiles() const { return reinterpret_cast<Tile*>(memory + j.room.tiles); }
   /// Of each four of an item the place of its first pixel's in sums().
   __device__ int* fours() const { return reinterpret_cast<int*>(memory + j.room.fours); }
-  __device__ int* sums() const { return reinterpret_cast<int*>(memory + j.room.sums); }
+  __device__ int* sums(int producer) const {
+    return reinterpret_cast<int*>(memory + j.room.sums) + producer * item_sums(j.band);
+  }
   /// −Σ x of each four's pixels, twice 16 bits.
   __device__ uint4* terms(int k) const {
     return reinterpret_cast<uint4*>(memory + j.room.terms) + k % stages * j.band.tiles * fours_of(j.band.tile_rows);
@@ -233,6 +238,8 @@ struct Block {
   __device__ void prepare() const {
     const Band& b = j.band;
     const int thread = static_cast<int>(threadIdx.x);
+    const auto threads = static_cast<int>(blockDim.x);
+    const int consumers = consumers_of(b.steps);
     if (thread == 0) {
       for (int i = 0; i < stages; ++i) {
         make_phases(full(i), warpgroup_threads);
@@ -245,7 +252,7 @@ struct Block {
     for (int i = thread; i < stages * b.buffer_pieces + slack_pieces(b); i += threads) {
       *reinterpret_cast<uint4*>(buffers + i * 16) = make_uint4(0, 0, 0, 0);
     }
-    for (int i = thread; i < b.group * sum_rows(b) * sum_pitch(b); i += threads) sums()[i] = 0;
+    for (int i = thread; i < producers * item_sums(b); i += threads) sums(0)[i] = 0;
     const int shrink = j.bits.pooled ? 2 : 1;
     for (int i = thread; i < b.tiles; i += threads) {
       const band::TilePlace place = band::tile_place(b, i);
@@ -313,7 +320,7 @@ __device__ inline void add_ones(const Band& b, const unsigned char* first, int (
   }
 }
 
-/// Copies of 16 bytes that a thread of the producer makes for every item: of one piece of a pixel, in every fourth
+/// Copies of 16 bytes that a thread of a producer makes for every item: of one piece of a pixel, in every fourth
 /// row. What does not depend on the item is known beforehand.
 class Copies {
  public:
@@ -321,10 +328,10 @@ class Copies {
   static __device__ bool fit(const Band& b, const SignBand& source) {
     return b.pixel_words % 2 == 0 && b.w * b.pieces <= 32 && reinterpret_cast<std::uintptr_t>(source.x) % 16 == 0;
   }
-  __device__ Copies(const Band& b, const SignBand& source)
+  __device__ Copies(const Band& b, const SignBand& source, int thread)
       : b_(b), whole_(b.bands == 1), row_bytes_(b.w * b.pixel_words * 8) {
-    const int lane = static_cast<int>(threadIdx.x % 32);
-    const int warp = static_cast<int>(threadIdx.x / 32);
+    const int lane = thread % 32;
+    const int warp = thread / 32;
     const int column = lane / b.pieces;
     mine_ = lane < b.w * b.pieces;
     // Whole images have the same border always, which is zero already.
@@ -375,16 +382,16 @@ class Copies {
   const unsigned char* from_;
 };
 
-/// The ones of kh rows at each position of a band, by the producer's threads, so many rows a thread at once.
+/// The ones of kh rows at each position of a band, by a producer's threads, so many rows a thread at once.
 template <int chunk>
 class RowSums {
  public:
-  __device__ RowSums(const Band& b, int* sums)
+  __device__ RowSums(const Band& b, int thread, int* sums)
       : b_(b),
         sums_(sums),
         lanes_(1 << b.row_lanes),
-        column_(static_cast<int>(threadIdx.x) & (lanes_ - 1)),
-        part_(static_cast<int>(threadIdx.x) >> b.row_lanes),
+        column_(thread & (lanes_ - 1)),
+        part_(thread >> b.row_lanes),
         first_(unit(column_, part_)) {}
   __device__ void operator()(const unsigned char* buffer) const {
     if (first_.exists) sum(buffer, first_);
@@ -462,46 +469,49 @@ __device__ inline uint4 window_terms(const Band& b, const int* sums) {
   return make_uint4(ones[0][0], ones[0][1], ones[1][0], ones[1][1]);
 }
 
-/// Loads bands, two items ahead, and sums the ones of every window.
+/// Loads every second band, two ahead, and sums the ones of every window.
 template <int chunk>
 __device__ void produce(const Block& block, const SignBand& source) {
   const Band& b = block.j.band;
-  const int thread = static_cast<int>(threadIdx.x);
+  const int thread = static_cast<int>(threadIdx.x) % warpgroup_threads;
+  const int producer = __shfl_sync(all_lanes, static_cast<int>(threadIdx.x) / warpgroup_threads, 0);
   const bool fit = Copies::fit(b, source);
-  const Copies copies(b, source);
-  const RowSums<chunk> sum_rows_of(b, block.sums());
+  const Copies copies(b, source, thread);
+  int* const sums = block.sums(producer);
+  const RowSums<chunk> sum_rows_of(b, thread, sums);
   const int fours = b.tiles * fours_of(b.tile_rows);
-  const int* const first_four = block.sums() + (thread < fours ? block.fours()[thread] : 0);
+  const int* const first_four = sums + (thread < fours ? block.fours()[thread] : 0);
   // The next item to load.
-  Item item = band::item_of(b, block.first_item);
-  int part = block.first_item % b.bands;
-  const int step_images = block.item_step / b.bands * b.group;
-  const int step_bands = block.item_step % b.bands;
+  const int first = block.first_item + producer * block.item_step;
+  Item item = band::item_of(b, first);
+  int part = first % b.bands;
+  const int step_images = producers * block.item_step / b.bands * b.group;
+  const int step_bands = producers * block.item_step % b.bands;
 #pragma unroll 1
-  for (int k = -2; k < block.count; ++k) {
+  for (int k = producer - 2 * producers; k < block.count; k += producers) {
     if (k >= 0) {
       copies_wait<1>();
-      sync_part(1, warpgroup_threads);
+      sync_part(1 + producer, warpgroup_threads);
       sum_rows_of(block.buffer(k));
-      sync_part(1, warpgroup_threads);
+      sync_part(1 + producer, warpgroup_threads);
       uint4* const terms = block.terms(k);
       if (thread < fours) terms[thread] = window_terms(b, first_four);
 #pragma unroll 1
       for (int i = thread + warpgroup_threads; i < fours; i += warpgroup_threads) {
-        terms[i] = window_terms(b, block.sums() + block.fours()[i]);
+        terms[i] = window_terms(b, sums + block.fours()[i]);
       }
       warpgroup::publish();
       arrive(block.full(k));
     }
     // Behind publish(), which waits for copies under way.
-    const int next = k + 2;
+    const int next = k + 2 * producers;
     if (next < block.count) {
       if (next >= stages) wait(block.empty(next), (next / stages - 1) & 1);
       if (thread == warpgroup_threads - 1) block.place(next) = {item.image, item.row};
       if (fit) {
         copies(item, block.buffer(next));
       } else {
-        source.load<warpgroup_threads>(b, item, block.buffer(next));
+        source.load<warpgroup_threads>(b, thread, item, block.buffer(next));
       }
       item.image += step_images;
       part += step_bands;
@@ -519,10 +529,12 @@ __device__ void produce(const Block& block, const SignBand& source) {
 template <int rows, int steps>
 __device__ void consume(const Block& block) {
   constexpr int columns = columns_of(rows);
+  constexpr int consumers = consumers_of(steps);
   const Job& j = block.j;
   const Band& b = j.band;
   // Warps by themselves read this: it has to be the same for the four of a group.
-  const int consumer = __shfl_sync(all_lanes, static_cast<int>(threadIdx.x) / warpgroup_threads, 0) - 1;
+  const int consumer =
+      __shfl_sync(all_lanes, static_cast<int>(threadIdx.x) / warpgroup_threads, 0) - producers;
   const int thread = static_cast<int>(threadIdx.x) % warpgroup_threads;
   const int warp = thread / 32;
   const int lane = thread % 32;
@@ -588,7 +600,7 @@ __device__ void consume(const Block& block) {
         }
       }
     }
-    sync_part(2 + consumer, warpgroup_threads);
+    sync_part(1 + producers + consumer, warpgroup_threads);
     if (exists) *to = results[thread];
   };
 
@@ -670,20 +682,20 @@ __device__ void consume(const Block& block) {
 
 /// Block x: every blocks / slices-th item of the channels of a slice.
 template <int rows, int steps>
-__global__ void __launch_bounds__(threads, 1) weight_stationary_kernel(Job job, SignBand source) {
+__global__ void __launch_bounds__(threads_of(steps), 1) weight_stationary_kernel(Job job, SignBand source) {
 #if HARDBIT_HAS_WGMMA
   const Block block(job);
   block.prepare();
   __syncthreads();
-  if (threadIdx.x < warpgroup_threads) {
-    shrink_registers<producer_registers>();
+  if (threadIdx.x < producers * warpgroup_threads) {
+    shrink_registers<producer_registers(steps)>();
     if (job.chunk == 4) {
       produce<4>(block, source);
     } else {
       produce<2>(block, source);
     }
   } else {
-    grow_registers<consumer_registers>();
+    grow_registers<consumer_registers(steps)>();
     consume<rows, steps>(block);
   }
 #endif
@@ -817,7 +829,7 @@ void WeightStationaryLayer::run(std::int64_t images, const void* x, const Binary
                 .two = 2,
                 .above = 2U << 16,
                 .chunk = chunk};
-  launch(plan_->kernel->run, dim3(static_cast<unsigned>(per_slice * b.slices)), dim3(threads),
+  launch(plan_->kernel->run, dim3(static_cast<unsigned>(per_slice * b.slices)), dim3(threads_of(b.steps)),
          static_cast<std::size_t>(job.room.total), job, SignBand{static_cast<const std::uint64_t*>(x)});
 }
 

@@ -9,9 +9,9 @@
 // pixels in shared memory as bands of images (band.h), and sums never leave the registers. The sums are those of
 // binary_product.h: P on bits.
 //
-// A block has four warpgroups. One loads bands and sums the ones of every window. Three multiply, 64 channels by
-// a tile of 8 columns and 7, 8, 14 or 16 rows of pixels each, in turn, so that one's thresholds are compared
-// while another's products keep the tensor cores busy.
+// Warpgroups of a block have different work. Two load bands and sum the ones of every window. Two or three
+// multiply, 64 channels by a tile of 8 columns and 7, 8, 14 or 16 rows of pixels each, in turn, so that one's
+// thresholds are compared while another's products keep the tensor cores busy.
 
 namespace hardbit::cuda {
 
