@@ -49,7 +49,7 @@ if [ -n "$commands" ] && ! xargs -d '\n' -n 1 -P "$(nproc)" bash -c <<<"$command
 fi
 # ptxas reads registers that do not fit. The float kernels with the largest tiles may (a few bytes), and what lays out operands, once a
 # call; products of bits and bytes may not, but for two registers (Blackwell's code has other needs).
-if grep -E 'spilled.* ([1-9][0-9]+|9) bytes spill stores' "$log" | grep -E 'band_kernel|product_kernel|input_gradient|weight_gradient|patch_gradient|multiply_rows|few_channels'; then
+if grep -E 'spilled.* ([1-9][0-9]+|9) bytes spill stores' "$log" | grep -E 'band_kernel|weight_stationary_kernel|product_kernel|input_gradient|weight_gradient|patch_gradient|multiply_rows|few_channels'; then
   echo 'cuda-build: the kernels above spill registers.' >&2
   exit 1
 fi

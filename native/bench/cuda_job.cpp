@@ -25,10 +25,6 @@ class CudaLayerJob : public Job {
                   .bits = bits > 0 ? bits : 1},
                  signs({conv_.m, conv_.k()}, 2).data<const std::uint64_t>()),
         minimum_(Tensor::zeros(DType::i32, {conv_.m}, Device::cuda)) {
-    const bool by_bands = weights_.bands() != nullptr && weights_.bands()->pays(conv_.n);
-    kernel_ = weights_.layout().operand == cuda::ProductOperand::bytes ? "bytes (s8 mma)"
-              : by_bands                                               ? "bits (b1, bands of images)"
-                                                                       : "bits (b1 mma)";
     thresholds_.minimum = minimum_.data<const std::int32_t>();
     std::int64_t height = conv_.oh;
     std::int64_t width = conv_.ow;
@@ -36,6 +32,13 @@ class CudaLayerJob : public Job {
       thresholds_.pool = {.kernel = {2, 2}, .stride = {2, 2}};
       thresholds_.pooled = {height /= 2, width /= 2};
     }
+    const bool stationary = weights_.stationary() != nullptr && weights_.stationary()->fuses(thresholds_) &&
+                            weights_.stationary()->pays(conv_.n);
+    const bool by_bands = weights_.bands() != nullptr && weights_.bands()->pays(conv_.n);
+    kernel_ = weights_.layout().operand == cuda::ProductOperand::bytes ? "bytes (s8 mma)"
+              : stationary                                             ? "bits (b1, weights in registers)"
+              : by_bands                                               ? "bits (b1, bands of images)"
+                                                                       : "bits (b1 mma)";
     out_ = Tensor::empty(DType::bits, {conv_.n, height, width, conv_.m}, Device::cuda);
     cuda::synchronize();
   }

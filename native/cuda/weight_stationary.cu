@@ -56,13 +56,15 @@ struct PairClasses {
 /// Border classes of rows: the first row where it sees the border, rows inside, and the last.
 constexpr int row_classes = 3;
 
-/// An item under way.
-struct alignas(8) Place {
-  int image, row;
+/// An item under way: how many images there are from its first one on, its row of the image, and its first word
+/// of the output.
+struct alignas(16) Place {
+  int images, row;
+  std::int64_t output;
 };
 
 /// Of an item.
-struct alignas(16) Tile {
+struct alignas(8) Tile {
   /// Its first position in the band.
   int position;
   /// Its first word of the output, of the item's.
@@ -71,7 +73,6 @@ struct alignas(16) Tile {
   int pair, columns;
   /// Its image and its row of the item.
   int image, row;
-  int padding[2];
 };
 
 /// Behind the buffers: sums of rows that are filled up, and products of 7 rows, read further than a band.
@@ -263,8 +264,7 @@ struct Block {
                     .pair = place.column() / 2,
                     .columns = j.bits.width - column,
                     .image = place.image(),
-                    .row = place.row(),
-                    .padding = {}};
+                    .row = place.row()};
     }
     const int tile_fours = fours_of(b.tile_rows);
     for (int i = thread; i < b.tiles * tile_fours; i += threads) {
@@ -507,7 +507,12 @@ __device__ void produce(const Block& block, const SignBand& source) {
     const int next = k + 2 * producers;
     if (next < block.count) {
       if (next >= stages) wait(block.empty(next), (next / stages - 1) & 1);
-      if (thread == warpgroup_threads - 1) block.place(next) = {item.image, item.row};
+      if (thread == warpgroup_threads - 1) {
+        const Bits& bits = block.j.bits;
+        const std::int64_t row =
+            std::int64_t{item.image} * bits.height + (bits.pooled ? item.row / 2 : item.row);
+        block.place(next) = {b.images - item.image, item.row, row * bits.width * words(b.m) + block.slice};
+      }
       if (fit) {
         copies(item, block.buffer(next));
       } else {
@@ -607,20 +612,17 @@ __device__ void consume(const Block& block) {
   const Tile* const tiles = block.tiles();
   const int* const pairs = block.pairs() + t;
   int tile = consumer;
+  int position = tiles[tile % b.tiles].position;
 #pragma unroll 1
   for (int k = 0; k < block.count; ++k) {
     wait(block.full(k), (k / stages) & 1);
     const Place item = block.place(k);
-    std::uint64_t* const out =
-        j.bits.out + block.slice +
-        (std::int64_t{item.image} * j.bits.height + (pooled ? item.row / 2 : item.row)) * j.bits.width * slice_words;
-    const int images_left = b.images - item.image;
+    std::uint64_t* const out = j.bits.out + item.output;
     const unsigned char* const buffer = block.buffer(k);
 #pragma unroll 1
     for (; tile < b.tiles; tile += consumers) {
-      const Tile place = tiles[tile];
       int sums[columns / 2];
-      const BitOperand pixels = bit_operand(buffer + place.position * 16, b.pitch, 0);
+      const BitOperand pixels = bit_operand(buffer + position * 16, b.pitch, 0);
       // In turn: products of one, then of the next.
       if (consumer > 0 || turns > 0) wait(block.turn(consumer), (consumer > 0 ? turns : turns - 1) & 1);
       warpgroup::start();
@@ -631,12 +633,8 @@ __device__ void consume(const Block& block) {
       warpgroup::commit();
       if (lane == 0) arrive(block.turn(consumer == consumers - 1 ? 0 : consumer + 1));
 
-      // While the tensor cores work.
-      if (turns > 0) write();
-      exists = writes && place.image < images_left && output_column < place.columns;
-      // An item's words are fewer than 2^31.
-      to = out + static_cast<unsigned>(place.output + output);
-      // Of the rows only the first and the last may see the border.
+      // While the tensor cores work. Of the rows only the first and the last may see the border.
+      const Tile place = tiles[tile];
       const uint2* const inner = constants + pairs[place.pair] + class_constants;
       const int row = item.row + place.row;
       const uint2 by_row[3] = {inner[row == 0 ? -class_constants : 0], inner[0],
@@ -644,6 +642,14 @@ __device__ void consume(const Block& block) {
       const std::uint32_t constant[3][2] = {
           {by_row[0].x, by_row[0].y}, {by_row[1].x, by_row[1].y}, {by_row[2].x, by_row[2].y}};
       const uint4* const terms = block.terms(k) + tile * fours_of(rows) + t;
+      uint4 four = terms[0];
+      int next = tile + consumers;
+      while (next >= b.tiles) next -= b.tiles;
+      position = tiles[next].position;
+      if (turns > 0) write();
+      exists = writes && place.image < item.images && output_column < place.columns;
+      // An item's words are fewer than 2^31.
+      to = out + static_cast<unsigned>(place.output + output);
       warpgroup::finish<0>();
       settle_sums(sums);
 
@@ -651,8 +657,8 @@ __device__ void consume(const Block& block) {
       bits[1] = 0;
 #pragma unroll
       for (int pair = 0; pair < rows; pair += 2) {
-        const uint4 four = terms[pair / 2 * (side / 2)];
         const std::uint32_t by_pixel[2][2] = {{four.x, four.y}, {four.z, four.w}};
+        if (pair + 2 < rows) four = terms[(pair / 2 + 1) * (side / 2)];
 #pragma unroll
         for (int i = pair; i < pair + 2 && i < rows; ++i) {
           const int border = i == 0 ? 0 : i == rows - 1 ? 2 : 1;
