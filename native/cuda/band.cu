@@ -1,8 +1,7 @@
-#include "cuda/band.h"
-
 #include <algorithm>
 #include <array>
 
+#include "cuda/band.h"
 #include "runtime/words.h"
 
 namespace hardbit::cuda::band {
@@ -180,8 +179,8 @@ bool cut(Layer& layer, std::int64_t images, int tile_rows, int tiles, int buffer
   for (int piece = 0; piece < b.pieces; ++piece) {
     for (int i = 0; i < b.kh; ++i) {
       for (int j = 0; j < b.kw; j += across) {
-        offsets[n++] =
-            static_cast<std::uint16_t>(piece * b.piece_stride + i * b.dilation_h * b.pitch + j * b.dilation_w);
+        offsets[n++] = static_cast<std::uint16_t>(piece * b.piece_stride + i * b.dilation_h * b.pitch +
+                                                  j * b.dilation_w);
       }
     }
   }

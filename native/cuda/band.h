@@ -1,10 +1,10 @@
 #pragma once
-// Bands of images in shared memory, which the kernels of binary layers read as they lie: a band is a few rows of
-// an image, or a few images whole, with their borders. A tap of a window is then the same band read from another
-// place on.
+// Bands of images in shared memory, which the kernels of binary layers read as they lie: a band is a few rows
+// of an image, or a few images whole, with their borders. A tap of a window is then the same band read from
+// another place on.
 //
 // The kernels cut their work into items, a band each, and items into tiles of 8 output columns by `tile_rows`
-// rows. A crew of the block's first `threads` threads loads a band and counts its ones.
+// rows. Some of a block's warps load a band and count its ones.
 
 #include <cstdint>
 #include <optional>
@@ -109,8 +109,8 @@ struct SignBand {
     }
   }
 
-  /// The same bytes of every row of a band, `word` of the row's words on; `to` is the first row's place. `twice`:
-  /// the left neighbour's piece has them too.
+  /// The same bytes of every row of a band, `word` of the row's words on; `to` is the first row's place.
+  /// `twice`: the left neighbour's piece has them too.
   template <int threads, int bytes>
   __device__ void load_column(const Band& b, int thread, const Item& item, unsigned char* to, int word,
                               bool twice) const {
@@ -218,7 +218,8 @@ struct CodeBand {
   std::uint32_t* report;
 
   template <int threads>
-  __device__ void load(const Band& /*b*/, int /*thread*/, const Item& /*item*/, unsigned char* /*buffer*/) const {}
+  __device__ void load(const Band& /*b*/, int /*thread*/, const Item& /*item*/,
+                       unsigned char* /*buffer*/) const {}
 
   /// The bits that stand for each pixel.
   template <int threads>
@@ -281,8 +282,8 @@ struct CodeBand {
   }
 };
 
-
-/// Of each tile of an item its first position in the band, and where it is: image, row and column of the item.
+/// Of each tile of an item its first position in the band, and where it is: image, row and column of the
+/// item.
 struct TilePlace {
   int position;
   int packed;
@@ -305,8 +306,8 @@ __device__ inline int window_of(const Band& b, const TilePlace& tile, int pixel)
 
 // -- on the host
 
-/// A layer as bands take it, not cut yet; nothing where it does not fit: groups, strides (but for windows small
-/// enough to be written out), channels that are not whole words, windows of too many steps.
+/// A layer as bands take it, not cut yet; nothing where it does not fit: groups, strides (but for windows
+/// small enough to be written out), channels that are not whole words, windows of too many steps.
 struct Layer {
   Band band;
   bool signs;
@@ -333,7 +334,9 @@ __device__ constexpr int channel_of(ChannelOrder order, int columns, int lane, i
 }
 
 /// 16-byte pieces of a slice's weights, all channels of it.
-constexpr std::int64_t weight_pieces(const Band& b, int channels) { return std::int64_t{2} * b.steps * channels; }
+constexpr std::int64_t weight_pieces(const Band& b, int channels) {
+  return std::int64_t{2} * b.steps * channels;
+}
 /// Writes [slice of `channels`][piece of k][channel][16 bytes], zeros beyond m; w [m][words(k)]. Queued.
 void pack_weights(const Layer& layer, const std::uint64_t* w, int channels, ChannelOrder order,
                   std::uint8_t* packed);

@@ -1,8 +1,7 @@
-#include "cuda/band_product.h"
-
 #include <algorithm>
 
 #include "cuda/band.h"
+#include "cuda/band_product.h"
 #include "runtime/words.h"
 
 namespace hardbit::cuda {

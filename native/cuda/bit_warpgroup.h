@@ -64,7 +64,8 @@ __device__ inline void wgmma_bits(int (&d)[64], std::uint64_t a, std::uint64_t b
       : "memory");
 }
 // The same with A in registers.
-__device__ inline void wgmma_bits(int (&d)[32], const std::uint32_t (&a)[4], std::uint64_t b, int accumulate) {
+__device__ inline void wgmma_bits(int (&d)[32], const std::uint32_t (&a)[4], std::uint64_t b,
+                                  int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %37, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n64k256.s32.b1.b1.and.popc "
@@ -75,7 +76,8 @@ __device__ inline void wgmma_bits(int (&d)[32], const std::uint32_t (&a)[4], std
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate)
       : "memory");
 }
-__device__ inline void wgmma_bits(int (&d)[56], const std::uint32_t (&a)[4], std::uint64_t b, int accumulate) {
+__device__ inline void wgmma_bits(int (&d)[56], const std::uint32_t (&a)[4], std::uint64_t b,
+                                  int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %61, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n112k256.s32.b1.b1.and.popc "
@@ -87,7 +89,8 @@ __device__ inline void wgmma_bits(int (&d)[56], const std::uint32_t (&a)[4], std
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(accumulate)
       : "memory");
 }
-__device__ inline void wgmma_bits(int (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b, int accumulate) {
+__device__ inline void wgmma_bits(int (&d)[64], const std::uint32_t (&a)[4], std::uint64_t b,
+                                  int accumulate) {
   asm volatile(
       "{ .reg .pred p; setp.ne.b32 p, %69, 0;\n"
       "wgmma.mma_async.sync.aligned.m64n128k256.s32.b1.b1.and.popc "

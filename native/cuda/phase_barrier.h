@@ -26,7 +26,8 @@ __device__ inline void make_phases(PhaseBarrier& barrier, int arrivals) {
 }
 /// What this thread wrote before is seen by those who wait for the end of the phase.
 __device__ inline void arrive(PhaseBarrier& barrier) {
-  asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+  asm volatile("mbarrier.arrive.release.cta.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier))
+               : "memory");
 }
 /// Waits for the end of a phase: of the one under way or of the one before, which its number's parity tells
 /// apart. Before phase 0 a phase of parity 1 has ended.

@@ -11,8 +11,8 @@ enum class ProductOperand : std::uint8_t {
   bytes,
 };
 
-/// What a block computes: pixels × channels, or, where the layer fits, a band of images with weights in shared
-/// memory (band_product.h) or in registers (weight_stationary.h).
+/// What a block computes: pixels × channels, or, where the layer fits, a band of images with weights in
+/// shared memory (band_product.h) or in registers (weight_stationary.h).
 enum class ProductTile : std::uint8_t { p128c128, p128c64, p64c64, p32c32, band, weight_stationary };
 inline constexpr int product_tile_sizes[][2] = {{128, 128}, {128, 64}, {64, 64}, {32, 32}};
 

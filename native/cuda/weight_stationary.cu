@@ -1,9 +1,8 @@
-#include "cuda/weight_stationary.h"
-
 #include <algorithm>
 
 #include "cuda/band.h"
 #include "cuda/phase_barrier.h"
+#include "cuda/weight_stationary.h"
 #include "runtime/words.h"
 
 namespace hardbit::cuda {
@@ -41,12 +40,15 @@ constexpr int sum_rows(const Band& b) { return band::round_up(b.item_rows, 4); }
 constexpr int sum_pitch(const Band& b) { return band::round_up(b.pitch, 2); }
 constexpr int item_sums(const Band& b) { return b.group * sum_rows(b) * sum_pitch(b); }
 
-/// The border classes of two columns side by side, from an even one on: all pairs inside share one, as classes
-/// do (BorderClasses); of columns behind the image any does.
+/// The border classes of two columns side by side, from an even one on: all pairs inside share one, as
+/// classes do (BorderClasses); of columns behind the image any does.
 struct PairClasses {
   int first, last;
-  constexpr explicit PairClasses(const Band& b) : first((b.columns.first + 1) / 2), last(b.columns.last / 2) {}
-  constexpr int of(int pair) const { return pair < first ? pair : pair < last ? first : pair - last + first + 1; }
+  constexpr explicit PairClasses(const Band& b)
+      : first((b.columns.first + 1) / 2), last(b.columns.last / 2) {}
+  constexpr int of(int pair) const {
+    return pair < first ? pair : pair < last ? first : pair - last + first + 1;
+  }
   constexpr int count(const Band& b) const { return of(b.tile_columns * side / 2 - 1) + 1; }
   /// A pair of that class.
   constexpr int representative(int pair_class) const {
@@ -56,8 +58,8 @@ struct PairClasses {
 /// Border classes of rows: the first row where it sees the border, rows inside, and the last.
 constexpr int row_classes = 3;
 
-/// An item under way: how many images there are from its first one on, its row of the image, and its first word
-/// of the output.
+/// An item under way: how many images there are from its first one on, its row of the image, and its first
+/// word of the output.
 struct alignas(16) Place {
   int images, row;
   std::int64_t output;
@@ -112,9 +114,9 @@ struct Bits {
   int height, width;
 };
 
-// The bit of a channel at a pixel is 2·P − Σ x + constant ≥ 0, the constant of the channel and the border class.
-// Two channels share a register, 16 bits each, biased so that neither borrows from the other; their top bits
-// are the answer.
+// The bit of a channel at a pixel is 2·P − Σ x + constant ≥ 0, the constant of the channel and the border
+// class. Two channels share a register, 16 bits each, biased so that neither borrows from the other; their
+// top bits are the answer.
 
 constexpr int bias = 1 << 15;
 
@@ -136,7 +138,8 @@ __device__ inline std::uint32_t top_bits(std::uint32_t x, std::uint32_t y) {
 #endif
 }
 
-/// x·y + z as one instruction, which the compiler is not to take apart: multiplications have a unit of their own.
+/// x·y + z as one instruction, which the compiler is not to take apart: multiplications have a unit of their
+/// own.
 __device__ inline std::uint32_t multiply_add(std::uint32_t x, std::uint32_t y, std::uint32_t z) {
 #ifdef __CUDACC__
   std::uint32_t r;
@@ -147,8 +150,8 @@ __device__ inline std::uint32_t multiply_add(std::uint32_t x, std::uint32_t y, s
 #endif
 }
 
-/// Transposes the 8 × 8 bits that lanes 4·g + t, g = 0 … 7, hold in each byte: lane g then has bit g of all of
-/// them, that of lane k as bit k.
+/// Transposes the 8 × 8 bits that lanes 4·g + t, g = 0 … 7, hold in each byte: lane g then has bit g of all
+/// of them, that of lane k as bit k.
 class Transpose {
  public:
   __device__ explicit Transpose(int lane) {
@@ -204,16 +207,16 @@ struct Block {
     item_step = static_cast<int>(gridDim.x / slices);
     count = first_item < j.band.items ? (j.band.items - first_item + item_step - 1) / item_step : 0;
   }
-  __device__ PhaseBarrier* barriers() const { return reinterpret_cast<PhaseBarrier*>(memory + j.room.barriers); }
+  __device__ PhaseBarrier* barriers() const {
+    return reinterpret_cast<PhaseBarrier*>(memory + j.room.barriers);
+  }
   /// Item k is there.
   __device__ PhaseBarrier& full(int k) const { return barriers()[k % stages]; }
   /// Item k is done with.
   __device__ PhaseBarrier& empty(int k) const { return barriers()[stages + k % stages]; }
   /// The consumer before has queued its products.
   __device__ PhaseBarrier& turn(int consumer) const { return barriers()[2 * stages + consumer]; }
-  __device__ Place& place(int k) const {
-    return reinterpret_cast<Place*>(memory + j.room.items)[k % stages];
-  }
+  __device__ Place& place(int k) const { return reinterpret_cast<Place*>(memory + j.room.items)[k % stages]; }
   /// [row class][pair class][pair of channels] of two columns.
   __device__ uint2* constants() const { return reinterpret_cast<uint2*>(memory + j.room.constants); }
   /// Of a pair of columns the constants of its class, as an offset in constants().
@@ -226,7 +229,8 @@ struct Block {
   }
   /// −Σ x of each four's pixels, twice 16 bits.
   __device__ uint4* terms(int k) const {
-    return reinterpret_cast<uint4*>(memory + j.room.terms) + k % stages * j.band.tiles * fours_of(j.band.tile_rows);
+    return reinterpret_cast<uint4*>(memory + j.room.terms) +
+           k % stages * j.band.tiles * fours_of(j.band.tile_rows);
   }
   __device__ unsigned char* buffer(int k) const {
     return memory + j.room.buffers + k % stages * j.band.buffer_pieces * 16;
@@ -275,7 +279,8 @@ struct Block {
     }
     const PairClasses classes(b);
     constexpr int channel_pairs = slice_channels / 2;
-    for (int i = thread; i < b.tile_columns * side / 2; i += threads) pairs()[i] = classes.of(i) * channel_pairs;
+    for (int i = thread; i < b.tile_columns * side / 2; i += threads)
+      pairs()[i] = classes.of(i) * channel_pairs;
     for (int i = thread; i < row_classes * classes.count(b) * channel_pairs; i += threads) {
       // Where no row sees the border, none asks for that class.
       const int row_class = i / channel_pairs / classes.count(b);
@@ -320,13 +325,14 @@ __device__ inline void add_ones(const Band& b, const unsigned char* first, int (
   }
 }
 
-/// Copies of 16 bytes that a thread of a producer makes for every item: of one piece of a pixel, in every fourth
-/// row. What does not depend on the item is known beforehand.
+/// Copies of 16 bytes that a thread of a producer makes for every item: of one piece of a pixel, in every
+/// fourth row. What does not depend on the item is known beforehand.
 class Copies {
  public:
   /// Whether rows are short enough, and their pieces 16 bytes.
   static __device__ bool fit(const Band& b, const SignBand& source) {
-    return b.pixel_words % 2 == 0 && b.w * b.pieces <= 32 && reinterpret_cast<std::uintptr_t>(source.x) % 16 == 0;
+    return b.pixel_words % 2 == 0 && b.w * b.pieces <= 32 &&
+           reinterpret_cast<std::uintptr_t>(source.x) % 16 == 0;
   }
   __device__ Copies(const Band& b, const SignBand& source, int thread)
       : b_(b), whole_(b.bands == 1), row_bytes_(b.w * b.pixel_words * 8) {
@@ -574,8 +580,8 @@ __device__ void consume(const Block& block) {
   const int output = (thread / across * j.bits.width + output_column) * slice_words;
   const bool writes = thread < (pooled ? rows / 2 : rows) * across;
 
-  // Bits of the tile before, which are written while the tensor cores work on the next one. Bytes: of the left
-  // pixel channels g and g + 8, of the right one the same; a byte's bits are rows.
+  // Bits of the tile before, which are written while the tensor cores work on the next one. Bytes: of the
+  // left pixel channels g and g + 8, of the right one the same; a byte's bits are rows.
   std::uint32_t bits[2] = {};
   std::uint64_t* to = nullptr;
   bool exists = false;

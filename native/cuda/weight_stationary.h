@@ -5,9 +5,9 @@
 
 #include "cuda/runtime.h"
 
-// Whole binary layers, bits to bits, where Hopper's wgmma is: weights stay in registers ("weight-stationary"),
-// pixels in shared memory as bands of images (band.h), and sums never leave the registers. The sums are those of
-// binary_product.h: P on bits.
+// Whole binary layers, bits to bits, where Hopper's wgmma is: weights stay in registers
+// ("weight-stationary"), pixels in shared memory as bands of images (band.h), and sums never leave the
+// registers. The sums are those of binary_product.h: P on bits.
 //
 // Warpgroups of a block have different work. Two load bands and sum the ones of every window. Two or three
 // multiply, 64 channels by a tile of 8 columns and 7, 8, 14 or 16 rows of pixels each, in turn, so that one's
@@ -21,8 +21,9 @@ struct BinaryThresholds;
 
 class WeightStationaryLayer {
  public:
-  /// Null where the device has no wgmma or the layer does not fit: codes, groups, strides, channels that are not
-  /// whole words, windows or images of a size that no kernel is built for. w as for BinaryWeights; `corrections` [classes][pitch] stays the caller's.
+  /// Null where the device has no wgmma or the layer does not fit: codes, groups, strides, channels that are
+  /// not whole words, windows or images of a size that no kernel is built for. w as for BinaryWeights;
+  /// `corrections` [classes][pitch] stays the caller's.
   static std::unique_ptr<WeightStationaryLayer> of(const BinaryLayer& layer, const BinaryLayout& layout,
                                                    const std::uint64_t* w, const std::int32_t* corrections);
 

@@ -339,7 +339,8 @@ TEST_F(CudaBinaryLayer, KeepsWeightsInRegisters) {
   if (!cuda::driver::device().wgmma) GTEST_SKIP() << "this device has no wgmma";
   const ops::Conv2dGeometry same{.padding = {1, 1, 1, 1}};
   const Drawn layers[] = {
-      // Tiles of 16 rows, 14, 8 and 7; images that end within a tile's columns, and within a slice's channels.
+      // Tiles of 16 rows, 14, 8 and 7; images that end within a tile's columns, and within a slice's
+      // channels.
       {{2, 32, 19, 64, 70, {3, 3}, same}, 0, PaddingValue::zero, 1},
       {{3, 16, 16, 128, 128, {3, 3}, same}, 0, PaddingValue::one, 2},
       {{1, 32, 9, 256, 64, {3, 3}, same}, 0, PaddingValue::zero, 3},
@@ -357,7 +358,10 @@ TEST_F(CudaBinaryLayer, KeepsWeightsInRegisters) {
       {{2, 10, 10, 128, 64, {3, 3}, {}}, 0, PaddingValue::zero, 14},
       {{2, 17, 9, 128, 64, {3, 3}, {.padding = {0, 1, 1, 0}}}, 0, PaddingValue::one, 15},
       // Windows that are not 3 × 3 side by side, with as many steps.
-      {{2, 16, 11, 128, 64, {3, 3}, {.dilation = {1, 3}, .padding = {1, 1, 3, 3}}}, 0, PaddingValue::zero, 16},
+      {{2, 16, 11, 128, 64, {3, 3}, {.dilation = {1, 3}, .padding = {1, 1, 3, 3}}},
+       0,
+       PaddingValue::zero,
+       16},
       {{2, 20, 11, 128, 64, {3, 3}, {.dilation = {2, 1}, .padding = {0, 0, 1, 1}}}, 0, PaddingValue::one, 19},
       {{2, 14, 13, 64, 24, {2, 5}, {.padding = {1, 0, 2, 2}}}, 0, PaddingValue::one, 17},
       {{3, 8, 9, 320, 64, {1, 2}, {.padding = {0, 0, 1, 0}}}, 0, PaddingValue::zero, 18},

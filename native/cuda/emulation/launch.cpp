@@ -233,7 +233,8 @@ class Machine {
       }
       if (!moved) {
         fail("threads wait in vain: " + std::to_string(at_barrier_) + " of " + std::to_string(count_) +
-             " at a barrier, " + std::to_string(done_) + " ended, the others within their warps or for each other");
+             " at a barrier, " + std::to_string(done_) +
+             " ended, the others within their warps or for each other");
       }
     }
   }
