@@ -14,10 +14,12 @@ export interface Attackable {
    */
   readonly recordable?: boolean;
   /**
-   * Adds to the number of gradients taken, where draws depend on it: 1 for each that a recording took, −1 for a vjp() that was
-   * recorded and not run.
+   * Adds to the number of gradients taken, where draws depend on it, and gives the sum: 1 for each that a recording took, −1 for a
+   * vjp() that was recorded and not run.
    */
-  readonly count?: (gradients: number) => void;
+  readonly count?: (gradients: number) => number;
+  /** Another number whenever what vjp() computes with has changed: recorded steps are of no use then. */
+  readonly version?: number;
   logits(images: Tensor): Tensor;
   /**
    * The vector-Jacobian product: runs the network, asks `cotangent` for dLoss/dLogits at these logits, and returns

@@ -1,12 +1,12 @@
 import { throwIfAborted } from '../errors.js';
 import { attackStep, attackStepL2, gatherRows, zeroRows } from '../ops/attack-step.js';
-import { type NativeRecording, record } from '../ops/recording.js';
 import { concatRows } from '../tensor/rows.js';
 import { keep, scope } from '../tensor/scope.js';
 import type { Tensor } from '../tensor/tensor.js';
 import type { Attackable } from './attackable.js';
 import { classesOf, crossEntropy } from './objective.js';
 import type { AttackContext, Norm } from './options.js';
+import { RecordedWalk, type WalkBatch } from './recorded-walk.js';
 import { replaceRows } from './rows.js';
 
 export interface AttackResult {
@@ -106,7 +106,7 @@ function* walk(
   origin: Tensor,
   labels: Tensor,
   iteration: Iteration,
-  signal: AbortSignal | undefined,
+  { signal, recorded: kept }: Pick<AttackContext, 'signal' | 'recorded'>,
   onFirstGradient: (gradient: Tensor) => void,
   fractionDone: (ofWalk: number) => number,
 ): Generator<number, Walked, void> {
@@ -142,25 +142,27 @@ function* walk(
 
   /** The first step makes what a network keeps for later ones; the others may be one recorded sequence. */
   let recordable = !earlyStop && start.device === 'cuda' && attackable.recordable === true;
-  let recorded: NativeRecording | undefined;
-  /** Of `recorded`. */
-  let runs = 0;
+  /** Of this walk alone, or kept for others. */
+  let recorded: RecordedWalk | undefined;
+  const recordedStep = ({ x, origin: center, labels: classes }: WalkBatch): void => {
+    const { gradient } = attackable.vjp(x, (output) => crossEntropy(output, classes).gradient);
+    x.assign(move(x, gradient, center, stepSize, epsilon));
+  };
+  let isKept = false;
 
   try {
     for (let step = 0; step < steps; step++) {
       throwIfAborted(signal);
       if (recordable && step > 0 && steps - step >= RECORDED_STEPS) {
-        const { x, origin: center, labels: wanted } = batch;
-        recorded = record(() => {
-          const { gradient } = attackable.vjp(x, (output) => crossEntropy(output, wanted).gradient);
-          x.assign(move(x, gradient, center, stepSize, epsilon));
-        });
-        attackable.count?.(-1);
         recordable = false;
+        const key = [iteration.norm, epsilon, stepSize].join();
+        recorded = kept?.take(attackable, batch, key, recordedStep);
+        isKept = recorded !== undefined;
+        if (isKept) held.free(batch.x);
+        recorded ??= RecordedWalk.record(attackable, batch, key, recordedStep);
       }
       if (recorded !== undefined) {
-        recorded.run(runs++, 1);
-        attackable.count?.(1);
+        recorded.run();
         yield fractionDone((step + 1) / steps);
         continue;
       }
@@ -197,6 +199,10 @@ function* walk(
       batch.x = next;
       yield fractionDone((step + 1) / steps);
     }
+    if (recorded !== undefined && isKept) {
+      const { x } = recorded.batch;
+      return { images: keep(x.clone()), stopped, gradientCalls };
+    }
     if (aside.length === 0) return { images: held.release(batch.x), stopped, gradientCalls };
     const last = active();
     if (last.length > 0) {
@@ -214,7 +220,7 @@ function* walk(
     const images = keep(scope(() => gatherRows(join(aside.map((part) => part.images)), place)));
     return { images, stopped, gradientCalls };
   } finally {
-    recorded?.dispose();
+    if (!isKept) recorded?.dispose();
     held.dispose();
   }
 }
@@ -261,8 +267,9 @@ export function* iterate(
   images: Tensor,
   labels: Tensor,
   iteration: Iteration,
-  { signal, imagesOnly = false }: Pick<AttackContext, 'signal' | 'imagesOnly'> = {},
+  context: Pick<AttackContext, 'signal' | 'imagesOnly' | 'recorded'> = {},
 ): AttackSteps {
+  const { imagesOnly = false } = context;
   const { restarts, earlyStop, targeted } = iteration;
   const rows = images.rows;
   const pixels = images.shape.reduce((product, size) => product * size, 1);
@@ -297,7 +304,7 @@ export function* iterate(
         origin,
         wanted,
         iteration,
-        signal,
+        context,
         onFirstGradient,
         (ofWalk) => (begin + count * ofWalk) / restarts,
       );

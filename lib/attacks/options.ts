@@ -1,4 +1,5 @@
 import { HardbitError } from '../errors.js';
+import type { KeptWalk } from './recorded-walk.js';
 
 /** How the size of a perturbation is measured: max |x′ − x| over pixels, or ‖x′ − x‖₂ of a whole image. */
 export const norms = ['linf', 'l2'] as const;
@@ -37,6 +38,8 @@ export interface AttackContext {
    * has to be read back then, so that an attack without early stop and restarts does not wait for a GPU.
    */
   readonly imagesOnly?: boolean | undefined;
+  /** Keeps the recorded step for the attack's other batches, on a GPU; whoever gives it disposes of it. */
+  readonly recorded?: KeptWalk | undefined;
 }
 
 function invalid(message: string): HardbitError {

@@ -27,6 +27,7 @@ export {
   parseStepSize,
   requireNorm,
 } from './options.js';
+export { KeptWalk } from './recorded-walk.js';
 
 export const attackNames = ['fgsm', 'r-fgsm', 'bim', 'pgd'] as const;
 export type AttackName = (typeof attackNames)[number];

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
 import { parseArgs } from 'node:util';
+import { KeptWalk } from '../attacks/recorded-walk.js';
 import { resolveAttack, runAttack } from '../attacks/registry.js';
 import { requireName } from '../errors.js';
 import { createModel } from '../models/registry.js';
@@ -60,6 +61,7 @@ function main(): void {
     steps: Number(values['attack-steps']),
   });
   const attackable = model.attackable({ arithmetic });
+  const recorded = new KeptWalk();
   let done = 0;
   const run = (times: number): number => {
     const begin = process.hrtime.bigint();
@@ -68,7 +70,7 @@ function main(): void {
       if (values.task === 'train') {
         if (device === 'cpu') trainer.step(images, labels);
         else trainer.queueStep(images, labels);
-      } else runAttack(attack, attackable, images, labels, { seed: done }).adversarial.dispose();
+      } else runAttack(attack, attackable, images, labels, { seed: done, recorded }).adversarial.dispose();
     }
     if (trainer.unreadSteps > 0) trainer.readSteps();
     native().synchronize(device);

@@ -1,4 +1,5 @@
 import { flippablePixels, measurePerturbation, requireLabels } from '../attacks/ball.js';
+import { KeptWalk } from '../attacks/recorded-walk.js';
 import {
   type AttackResult,
   type AttackSpec,
@@ -229,6 +230,7 @@ export async function evaluateAttack(
   const attackable = model.attackable(options.gradient);
   const tally = new AttackTally(model, data.size, attack, options.cleanCorrect);
   const kept: Tensor[] = [];
+  const recorded = new KeptWalk();
   let zeroGradients = 0;
   let gradientCalls = 0;
   let targetsReached = 0;
@@ -245,7 +247,7 @@ export async function evaluateAttack(
         targets === undefined ? undefined : keep(scope(() => targets.slice(begin, end).to(deviceOf(model))));
       const guessed = whose === 'predicted' ? keep(model.predict(images)) : undefined;
       const numbers = rows === undefined ? { firstRow: begin } : { rows: rows.slice(begin, end) };
-      const context = { seed, signal, ...numbers };
+      const context = { seed, signal, recorded, ...numbers };
       try {
         const labels = target ?? guessed ?? batch.labels;
         const result = await runAttackAsync(attack, attackable, images, labels, context, onFraction);
@@ -269,6 +271,7 @@ export async function evaluateAttack(
       ...(options.keepAdversarial === true ? { adversarial: keep(scope(() => concatRows(kept))) } : {}),
     };
   } finally {
+    recorded.dispose();
     for (const tensor of kept) tensor.dispose();
   }
 }

@@ -48,7 +48,8 @@ export interface ModelAttackable {
   readonly classes: number;
   /** As Attackable has them. */
   readonly recordable?: boolean;
-  readonly count?: (gradients: number) => void;
+  readonly count?: (gradients: number) => number;
+  readonly version?: number;
   logits(images: Tensor): Tensor;
   vjp(
     images: Tensor,
@@ -72,6 +73,8 @@ export class Model {
   readonly layers: readonly Layer[];
   /** It can be deployed and has products of f32: evaluation computes them as the deployed network does. */
   readonly #ordered: boolean;
+  /** Counts changes of parameters. */
+  #version = 0;
 
   /**
    * @param seed fixes the initial weights, whatever the device; integer in [0, 2^53)
@@ -246,12 +249,17 @@ export class Model {
     }
     requireGradientArithmetic(gradientMode.arithmetic, this.device);
     let taken = 0;
+    const version = (): number => this.#version;
     return {
       inputShape: this.inputShape,
       classes: this.classes,
       recordable: true,
+      get version() {
+        return version();
+      },
       count: (gradients) => {
         taken += gradients;
+        return taken;
       },
       logits: (images) => this.logits(images),
       vjp: (images, cotangent) =>
@@ -346,6 +354,7 @@ export class Model {
 
   /** To be called after parameters were changed in place. */
   invalidate(): void {
+    this.#version += 1;
     for (const layer of this.layers) layer.invalidate?.();
   }
 

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 import { measurePerturbation } from '../../lib/attacks/ball.js';
 import { crossEntropy } from '../../lib/attacks/objective.js';
-import { resolveAttack, runAttack } from '../../lib/attacks/registry.js';
+import { KeptWalk } from '../../lib/attacks/recorded-walk.js';
+import { type AttackSpec, resolveAttack, runAttack } from '../../lib/attacks/registry.js';
 import { toFloatImages } from '../../lib/data/dataset.js';
 import { evaluateAttack } from '../../lib/evaluation/attack.js';
 import { evaluateClean } from '../../lib/evaluation/clean.js';
@@ -61,6 +62,63 @@ describeOnGpu('attacks on a GPU', () => {
       });
     });
   }
+
+  for (const arithmetic of ['float', 'int8'] as const) {
+    it(`keep a recorded step for the batches that follow (${arithmetic})`, () => {
+      using both = onBoth(channels, 3);
+      const attack = resolveAttack('pgd', { epsilon: 0.2, steps: 6 });
+      scope(() => {
+        const { images, labels } = noisy(11, both.cpu.inputShape, both.cpu.classes).to('cuda');
+        const x = toFloatImages(images);
+        // Batches of 4, 4 and 3 images, then other weights, then another attack.
+        const walks = (recorded?: KeptWalk) => {
+          const attackable = both.gpu.attackable({ arithmetic });
+          const seen = recorded === undefined ? { ...attackable, recordable: false } : attackable;
+          const run = (spec: AttackSpec, begin: number, end: number) =>
+            runAttack(spec, seen, x.slice(begin, end), labels.slice(begin, end), {
+              ...{ seed: 1, firstRow: begin },
+              ...{ recorded },
+            }).adversarial.toFloat32Array();
+          const before = both.gpu.state();
+          const results = [run(attack, 0, 4), run(attack, 4, 8), run(attack, 8, 11)];
+          const values = [...before].map(
+            ([name, { values }]) => [name, name.endsWith('weight') ? values.map((v) => -v) : values] as const,
+          );
+          both.gpu.loadState(new Map(values));
+          results.push(run(attack, 0, 4), run({ ...attack, epsilon: 0.1 }, 0, 4), run(attack, 4, 8));
+          both.gpu.loadState(new Map([...before].map(([name, { values }]) => [name, values])));
+          return results;
+        };
+        const expected = walks();
+        const recorded = new KeptWalk();
+        const take = recorded.take.bind(recorded);
+        const taken: unknown[] = [];
+        recorded.take = (...given) => {
+          const walk = take(...given);
+          taken.push(walk);
+          return walk;
+        };
+        expect(walks(recorded)).to.deep.equal(expected);
+        expect(taken[0]).to.not.equal(undefined);
+        expect(taken[1]).to.equal(taken[0]);
+        expect(taken[2]).to.equal(undefined);
+        expect(new Set(taken).size).to.equal(5);
+        recorded.dispose();
+        expect(new Set(expected.map((each) => each.join())).size).to.equal(6);
+      });
+    });
+  }
+
+  it('leave no memory behind that a recorded step had', async () => {
+    using both = onBoth(channels, 3);
+    const data = noisy(8, both.cpu.inputShape, both.cpu.classes);
+    const attack = resolveAttack('pgd', { epsilon: 0.2, steps: 6 });
+    const measure = () => evaluateAttack(both.gpu, data, attack, { seed: 1, batchSize: 4 });
+    const first = await measure();
+    const { liveTensors } = memoryInfo();
+    expect((await measure()).adversarialAccuracy).to.equal(first.adversarialAccuracy);
+    expect(memoryInfo().liveTensors).to.equal(liveTensors);
+  });
 
   it('have the int8 gradients of the cpu through binary convolutions, pooling and signs, bit by bit', () => {
     const binary = { weightQuantizer: 'ste-sign', paddingValue: 'one' } as const;
