@@ -11,7 +11,7 @@ in_place+=':Magnitudes.*:MaskBackward.*:PackSigns.*:PackSignsShifted.*:Planes.*:
 in_place+=':ScaleChannels.*:SignForward.*:SwishSignBackward.*:Tensor.*'
 
 # Small shapes that reach every kernel; none touches a tensor where it lies.
-small_shapes='CudaQuantizers.*:CudaDeployed.*:CudaProduct.HoldsSums*:CudaProduct.IsExactBeyond*:CudaBinaryLayer.GivesBits:CudaBinaryLayer.KeepsWeights*'
+small_shapes='CudaQuantizers.*:CudaDeployed.*:CudaProduct.HoldsSums*:CudaProduct.IsExactBeyond*:CudaBinaryLayer.GivesBits:CudaBinaryLayer.KeepsWeights*:CudaBinaryLayer.TakesMore*'
 small_shapes+=':CudaFloat.EveryTile*:CudaFloat.Bf16*:CudaTraining.Pooling*:CudaTraining.Optimizers*:CudaTraining.Losses*'
 small_shapes+=':BinaryGradient.*:ByteGradient.CanBe*:ByteGradient.Reports*:ByteGradient.LongBatches*:ByteGradient.EqualsIntegersOnOdd*'
 small_shapes+=':BatchNormSign/?.Results*:BatchNorm/?.ImagesAre*:BatchNormStatistics.LargeIntegers*:OrderedFloat.ThreadsDo*'

@@ -376,6 +376,27 @@ TEST_F(CudaBinaryLayer, KeepsWeightsInRegisters) {
   }
 }
 
+// So many that every block takes more bands than it has room for, on any GPU: against the other kernel, which
+// the reference has checked on fewer.
+TEST_F(CudaBinaryLayer, TakesMoreBandsThanThereIsRoomFor) {
+  if (!cuda::driver::device().wgmma) GTEST_SKIP() << "this device has no wgmma";
+  const std::int64_t images = 40 * cuda::driver::device().multiprocessors + 1;
+  const ops::Conv2d conv = ConvCase{images, 8, 8, 64, 64, {3, 3}, {.padding = {1, 1, 1, 1}}}.sizes();
+  const Tensor w = test::random_bits({64, conv.k()}, 2).to(Device::cuda);
+  const BinaryWeights weights({.conv = conv, .padding = PaddingValue::zero, .codes = false, .bits = 1},
+                              w.data<std::uint64_t>(), ProductOperand::bits);
+  ASSERT_NE(weights.stationary(), nullptr);
+  const Tensor x = test::random_bits({images, 8, 8, 64}, 1).to(Device::cuda);
+  const Tensor minimum = Tensor::zeros(DType::i32, {64}, Device::cuda);
+  const auto bits = [&](ProductTile tile) {
+    const Tensor y = Tensor::empty(DType::bits, {images, 8, 8, 64}, Device::cuda);
+    cuda::binary_layer(weights, images, x.raw(), {.minimum = minimum.data<std::int32_t>()},
+                       y.data<std::uint64_t>(), tile);
+    return y.to(Device::cpu);
+  };
+  test::expect_same(bits(ProductTile::weight_stationary), bits(ProductTile::band), "bits");
+}
+
 TEST_F(CudaBinaryLayer, RefusesBandsWhereTheyDoNotFit) {
   const Drawn drawn({2, 5, 5, 64, 9, {3, 3}, {.stride = {2, 2}}}, 0, PaddingValue::zero, 1);
   const BinaryWeights weights(drawn.layer(), drawn.w.to(Device::cuda).data<std::uint64_t>(),
