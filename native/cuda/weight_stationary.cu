@@ -24,6 +24,9 @@ constexpr int consumer_registers(int steps) { return steps <= 5 ? 128 : 192; }
 /// Bands under way: four are loaded ahead, two are counted, one or two are read.
 constexpr int stages = 8;
 
+/// Rows that a thread of a producer sums at once: for large images few threads are enough.
+constexpr int chunk_of(int tile_rows) { return tile_rows >= 14 ? 4 : 2; }
+
 /// Columns of a product for tiles of so many rows.
 constexpr int columns_of(int rows) { return rows == 7 ? 64 : rows * side; }
 
@@ -190,8 +193,6 @@ struct Job {
   Bits bits;
   /// 1, 2 and 2^17, for multiply_add().
   std::uint32_t one, two, above;
-  /// Rows that a thread of a producer sums at once, 2 or 4.
-  int chunk;
 };
 
 /// The block's part of the work, and its shared memory.
@@ -701,11 +702,7 @@ __global__ void __launch_bounds__(threads_of(steps), 1) weight_stationary_kernel
   __syncthreads();
   if (threadIdx.x < producers * warpgroup_threads) {
     shrink_registers<producer_registers(steps)>();
-    if (job.chunk == 4) {
-      produce<4>(block, source);
-    } else {
-      produce<2>(block, source);
-    }
+    produce<chunk_of(rows)>(block, source);
   } else {
     grow_registers<consumer_registers(steps)>();
     consume<rows, steps>(block);
@@ -823,8 +820,6 @@ void WeightStationaryLayer::run(std::int64_t images, const void* x, const Binary
                                 std::uint64_t* out) const {
   const Band b = *plan_->cut(images);
   const bool pooled = !thresholds.pools_nothing();
-  // Enough chunks for all threads, of as many rows as that leaves.
-  const int chunk = (b.group * sum_rows(b) / 4 << b.row_lanes) >= warpgroup_threads ? 4 : 2;
   const int per_slice = std::min(b.items, std::max(1, driver::device().multiprocessors / b.slices));
   const Job job{.band = b,
                 .room = room_of(b),
@@ -839,8 +834,7 @@ void WeightStationaryLayer::run(std::int64_t images, const void* x, const Binary
                          .width = pooled ? b.ow / 2 : b.ow},
                 .one = 1,
                 .two = 2,
-                .above = 2U << 16,
-                .chunk = chunk};
+                .above = 2U << 16};
   launch(plan_->kernel->run, dim3(static_cast<unsigned>(per_slice * b.slices)), dim3(threads_of(b.steps)),
          static_cast<std::size_t>(job.room.total), job, SignBand{static_cast<const std::uint64_t*>(x)});
 }
