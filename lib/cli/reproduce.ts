@@ -10,6 +10,7 @@ interface Flags {
   readonly preset: string;
   readonly out: string;
   readonly seeds: number;
+  readonly images?: number;
   readonly shard?: Shard;
   readonly resume?: boolean;
   readonly device: string;
@@ -66,6 +67,11 @@ export function addReproduce(program: Command): void {
         .requiredOption('--out <folder>', "the study's folder")
         .option('--seeds <n>', 'train every network from n seeds', wholeNumber('--seeds', 1), 1)
         .option(
+          '--images <n>',
+          'attack the first n test images everywhere, in place of what the preset says',
+          wholeNumber('--images', 1),
+        )
+        .option(
           '--shard <i/n>',
           'work off part i of n, each in a folder of its own; merge them with `hardbit report`',
           parseShard,
@@ -78,17 +84,18 @@ export function addReproduce(program: Command): void {
     ),
   ).action(async (dataset: string, flags: Flags) => {
     const device = await requireDevice(flags.device);
-    const { out, preset, seeds, shard } = flags;
+    const { out, preset, seeds, images, shard } = flags;
     const seedsFlag = seeds === 1 ? '' : ` --seeds ${seeds}`;
+    const imagesFlag = images === undefined ? '' : ` --images ${images}`;
     const shardFlag = shard === undefined ? '' : ` --shard ${shard.index}/${shard.count}`;
     const deviceFlag = device === 'cpu' ? '' : ` --device ${device}`;
-    const command = `hardbit reproduce ${quoted(dataset)} --preset ${quoted(preset)} --out ${quoted(out)}${seedsFlag}${shardFlag}${deviceFlag}`;
+    const command = `hardbit reproduce ${quoted(dataset)} --preset ${quoted(preset)} --out ${quoted(out)}${seedsFlag}${imagesFlag}${shardFlag}${deviceFlag}`;
     const { runStudy } = await import('../study/run.js');
     const { writeReport } = await import('../report/write-report.js');
     const interrupted = `what was finished is kept; go on with \`${command} --resume\`.`;
     const results = await interruptible(interrupted, (signal) =>
       runStudy({
-        ...{ dataset, preset, out, seeds, shard, device, resume: flags.resume },
+        ...{ dataset, preset, out, seeds, images, shard, device, resume: flags.resume },
         ...{ signal, onEvent: tell, command },
       }),
     );

@@ -4,7 +4,7 @@ import { HardbitError } from '../errors.js';
 import { makeFolder } from '../files.js';
 import { assemble, readKept, type ShardPieces, writeResults } from './assemble.js';
 import { countCells, type StudyPlan, takeShard } from './plan.js';
-import { findPreset, type Preset } from './presets.js';
+import { findPreset, type Preset, withImages } from './presets.js';
 import type { Results } from './results.js';
 import { planPreset } from './run.js';
 import { environmentSchema, finishedSchema, type StudyHead, StudyStore } from './store.js';
@@ -129,7 +129,8 @@ export async function mergeShards(dirs: readonly string[], options: MergeOptions
     partial,
   );
   const [{ head, path }] = folders as readonly [Folder];
-  const whole = planPreset(options.preset ?? findPreset(head.dataset, head.preset), head.seeds);
+  const preset = withImages(options.preset ?? findPreset(head.dataset, head.preset), head.images);
+  const whole = planPreset(preset, head.seeds);
   if (whole.hash !== head.plan) {
     throw refusal(
       `The study in '${path}' was made by another version of hardbit; merge it with the version that made it.`,

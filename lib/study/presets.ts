@@ -1,4 +1,4 @@
-import { requireName } from '../errors.js';
+import { HardbitError, requireName } from '../errors.js';
 import type { AttackName } from '../evaluation/attack-options.js';
 import { adam, type OptimizerSpec, type Schedule } from '../training/options.js';
 
@@ -119,6 +119,24 @@ export interface Preset {
     readonly attack: AttackName;
     readonly epsilon: number;
   }[];
+}
+
+/** The preset with this number of attacked images in every measurement; as it is where none is given. */
+export function withImages(preset: Preset, images: number | undefined): Preset {
+  if (images === undefined) return preset;
+  if (!Number.isInteger(images) || images < 1) {
+    throw new HardbitError('ERR_HARDBIT_ARGUMENT', `images is ${images}; expected an integer from 1.`);
+  }
+  const all = <T extends object>(attacks: readonly T[]): readonly T[] =>
+    attacks.map((attack) => ({ ...attack, images }));
+  return {
+    ...preset,
+    whiteBox: all(preset.whiteBox),
+    transfer: all(preset.transfer),
+    masking: all(preset.masking),
+    images,
+    imagesByModel: {},
+  };
 }
 
 const natural: PresetTraining = { kind: 'natural' };

@@ -14,7 +14,7 @@ import { assemble, imagesOf, type Kept, readKept, writeResults } from './assembl
 import { measureCosts, stepSeconds } from './estimate.js';
 import { OpenModels, type TrainedNetwork, trainNetwork } from './networks.js';
 import { type AttackTask, planStudy, type Shard, type Step, type StudyPlan, takeShard } from './plan.js';
-import { findPreset, type Preset } from './presets.js';
+import { findPreset, type Preset, withImages } from './presets.js';
 import { type EstimatedPart, Meter, type StudyEvent } from './progress.js';
 import type { Results } from './results.js';
 import { type Environment, environmentSchema, finishedSchema, StudyStore } from './store.js';
@@ -30,6 +30,8 @@ export interface StudyOptions {
   readonly out: string;
   /** Number of seeds, 1 … 100; 1 by default. */
   readonly seeds?: number | undefined;
+  /** Attacked images of every measurement, the first of the test set; the preset's numbers by default. */
+  readonly images?: number | undefined;
   /** The part of the plan to work off; all of it by default. */
   readonly shard?: Shard | undefined;
   /** Go on with the study that the folder holds; without one, start it. */
@@ -55,7 +57,7 @@ export interface StudyData {
  * the folder. Every finished network and cell is kept as it is finished; with `resume` an interrupted study goes on, and
  * ends in the same results, times apart.
  *
- * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown dataset or preset; ERR_HARDBIT_ARGUMENT for seeds or a shard out of range;
+ * @throws ERR_HARDBIT_UNKNOWN_NAME for an unknown dataset or preset; ERR_HARDBIT_ARGUMENT for seeds, images or a shard out of range;
  * ERR_HARDBIT_RESUME for a folder that holds something else; ERR_HARDBIT_ABORTED when `signal` fires, with what was
  * finished kept; ERR_HARDBIT_WRITE
  */
@@ -70,7 +72,8 @@ export async function runPreset(
   load: () => Promise<StudyData>,
   options: Omit<StudyOptions, 'dataset' | 'preset'>,
 ): Promise<Results> {
-  const whole = planPreset(preset, options.seeds ?? 1);
+  const { images } = options;
+  const whole = planPreset(withImages(preset, images), options.seeds ?? 1);
   const plan = options.shard === undefined ? whole : takeShard(whole, options.shard);
   const store = StudyStore.open(
     options.out,
@@ -78,6 +81,7 @@ export async function runPreset(
       dataset: preset.dataset,
       preset: preset.name,
       seeds: plan.seeds.length,
+      ...(images === undefined ? {} : { images }),
       shard: plan.shard,
       plan: plan.hash,
     },

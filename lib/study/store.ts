@@ -65,6 +65,8 @@ const headSchema = z.strictObject({
   dataset: z.string(),
   preset: z.string(),
   seeds: z.number().int(),
+  /** Attacked images, where they are not the preset's. */
+  images: z.number().int().optional(),
   shard: z.strictObject({ index: z.number().int(), count: z.number().int() }),
   /** Hash of the whole plan: only an equal plan may continue this study. */
   plan: z.string(),

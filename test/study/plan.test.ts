@@ -7,7 +7,7 @@ import {
   type StudyPlan,
   takeShard,
 } from '../../lib/study/plan.js';
-import { findPreset, type Preset, presets } from '../../lib/study/presets.js';
+import { findPreset, type Preset, presets, withImages } from '../../lib/study/presets.js';
 
 const signs = ['clipped', 'identity', 'approx'] as const;
 
@@ -151,6 +151,22 @@ describe('the plan of the quick study', () => {
     expect(changed({ ...quick, fit: { ...quick.fit, epochs: 4 } })).to.not.equal(plan.hash);
     expect(changed({ ...quick, images: 1999 })).to.not.equal(plan.hash);
     expect(planStudy(quick, 1, () => modesOf('', 'none')).hash).to.not.equal(plan.hash);
+  });
+
+  it('attacks as many images as is asked for, everywhere', () => {
+    for (const preset of [quick, paper]) {
+      const few = planStudy(withImages(preset, 7), 1, modesOf);
+      expect(new Set([...few.whiteBox, ...few.transfer].map(({ images }) => images))).to.deep.equal(
+        new Set([7]),
+      );
+      const whole = planStudy(preset, 1, modesOf);
+      expect(few.whiteBox.length).to.equal(whole.whiteBox.length);
+      expect(few.hash).to.not.equal(whole.hash);
+      expect(withImages(preset, undefined)).to.equal(preset);
+    }
+    for (const images of [0, 1.5]) {
+      expect(() => withImages(quick, images)).to.throw(`images is ${images}; expected an integer from 1.`);
+    }
   });
 
   it('refuses seeds that are no count, and unknown names with the nearest known one', () => {

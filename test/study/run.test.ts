@@ -51,6 +51,7 @@ async function run(
     resume?: boolean;
     signal?: AbortSignal;
     seeds?: number;
+    images?: number;
     shard?: Shard;
     onEvent?: (event: StudyEvent) => void;
   } = {},
@@ -393,6 +394,16 @@ describe('a study in shards', function () {
     expect(JSON.parse(readFileSync(join(root, 'merged', 'results.json'), 'utf8'))).to.deep.equal(merged);
     // The same folder may take the merge again.
     expect(comparable(await merging(shards, 'merged'))).to.deep.equal(comparable(results));
+  });
+
+  it('merges a study of as many images as was asked for', async () => {
+    const few = await run(join(root, 'few'), { preset: small, images: 5 });
+    expect(new Set([...few.whiteBox, ...few.transfer].map(({ n }) => n))).to.deep.equal(new Set([5]));
+    const merged = await mergeShards([join(root, 'few')], {
+      ...{ out: join(root, 'few-merged'), command: 'hardbit test', preset: small },
+    });
+    expect(merged.planHash).to.equal(few.planHash);
+    expect(merged.whiteBox).to.deep.equal(few.whiteBox);
   });
 
   it('merges without model files', async () => {
