@@ -18,6 +18,16 @@ export type WalkStep = (batch: WalkBatch) => void;
 const shapes = (batch: WalkBatch): string =>
   [batch.x, batch.origin, batch.labels].map(({ shape }) => shape.join()).join(';');
 
+/** What `make` makes; undefined where memory does not suffice: steps that are queued one by one may still have the room. */
+function whereItFits<T>(make: () => T): T | undefined {
+  try {
+    return make();
+  } catch (error) {
+    if (isHardbitError(error) && error.code === 'ERR_HARDBIT_MEMORY') return undefined;
+    throw error;
+  }
+}
+
 /** A step of an attack on one batch, recorded on a GPU. */
 export class RecordedWalk {
   readonly #recording: NativeRecording;
@@ -41,14 +51,14 @@ export class RecordedWalk {
     this.#taken = attackable.count?.(-1) ?? 0;
   }
 
-  /** @returns undefined where the step cannot be recorded */
+  /** @returns undefined where the step cannot be recorded, or the GPU's memory does not suffice for a second one */
   static record(
     attackable: Attackable,
     batch: WalkBatch,
     key: string,
     step: WalkStep,
   ): RecordedWalk | undefined {
-    const recording = record(() => step(batch));
+    const recording = whereItFits(() => record(() => step(batch)));
     if (recording === undefined) {
       attackable.count?.(-1);
       return undefined;
@@ -118,11 +128,10 @@ export class KeptWalk {
     };
     let walk: RecordedWalk | undefined;
     try {
-      const copies = { x: copy(batch.x), origin: copy(batch.origin), labels: copy(batch.labels) };
-      walk = RecordedWalk.record(attackable, copies, key, step);
-    } catch (error) {
-      // A step that is queued one by one may still have the room.
-      if (!(isHardbitError(error) && error.code === 'ERR_HARDBIT_MEMORY')) throw error;
+      walk = whereItFits(() => {
+        const copies = { x: copy(batch.x), origin: copy(batch.origin), labels: copy(batch.labels) };
+        return RecordedWalk.record(attackable, copies, key, step);
+      });
     } finally {
       if (walk === undefined) for (const tensor of own) tensor.dispose();
     }

@@ -13,7 +13,7 @@ void run(const BinaryLayer& layer, const void* x, const std::uint64_t* w, Out* o
     fill(out, 0, static_cast<std::size_t>(conv.n * conv.oh * conv.ow * conv.m) * sizeof(Out));
     return;
   }
-  binary_sums(BinaryWeights(layer, w), conv.n, x, out);
+  binary_sums(BinaryWeights(layer, w, BinaryWeights::Use::sums), conv.n, x, out);
 }
 
 }  // namespace
@@ -45,7 +45,7 @@ void binary_conv2d_pool(const ops::Conv2d& conv, ops::PaddingValue padding, cons
   const BinaryLayer layer{
       .conv = conv, .padding = padding, .codes = bits.has_value(), .bits = bits.value_or(1)};
   if (!conv.empty()) {
-    const BinaryWeights weights(layer, w);
+    const BinaryWeights weights(layer, w, BinaryWeights::Use::sums);
     const BandProduct* const bands = weights.bands();
     if (bands != nullptr && bands->pays(conv.n) && bands->pools(pooling)) {
       return bands->maxima(conv.n, x, y, index);

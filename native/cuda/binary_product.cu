@@ -971,7 +971,8 @@ ProductOperand choose_operand(const BinaryLayer& layer) {
                          .bytes = binary_layout(layer, ProductOperand::bytes).steps()});
 }
 
-BinaryWeights::BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, ProductOperand operand)
+BinaryWeights::BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, ProductOperand operand,
+                             Use use)
     : layer_(layer),
       layout_(binary_layout(layer, operand)),
       packed_(layer.conv.m * layout_.row_bytes),
@@ -1002,7 +1003,7 @@ BinaryWeights::BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, P
   launch(weights_kernel, dim3(static_cast<unsigned>(conv.m)), dim3(128), 0, job);
   if (operand == ProductOperand::bits) {
     bands_ = BandProduct::of(layer, layout_, w, corrections());
-    stationary_ = WeightStationaryLayer::of(layer, layout_, w, corrections());
+    if (use == Use::layers) stationary_ = WeightStationaryLayer::of(layer, layout_, w, corrections());
   }
 }
 

@@ -86,11 +86,14 @@ ProductOperand choose_operand(const BinaryLayer& layer);
 /// A layer's weights made ready, on the device: prepared once, used as often as wanted, by whatever thread.
 class BinaryWeights {
  public:
+  /// What they are made ready for: sums alone, as training does anew for every step, or binary_layer() too.
+  enum class Use : std::uint8_t { sums, layers };
   /// w bits [m][words(k)] on the device, in the order kh, kw, c / groups, padding bits zero; not used
   /// afterwards. Queued, like everything.
-  BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, ProductOperand operand);
-  BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w)
-      : BinaryWeights(layer, w, choose_operand(layer)) {}
+  BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, ProductOperand operand,
+                Use use = Use::layers);
+  BinaryWeights(const BinaryLayer& layer, const std::uint64_t* w, Use use = Use::layers)
+      : BinaryWeights(layer, w, choose_operand(layer), use) {}
 
   const BinaryLayer& layer() const { return layer_; }
   const BinaryLayout& layout() const { return layout_; }
@@ -100,7 +103,7 @@ class BinaryWeights {
   const std::int32_t* corrections() const { return layout_.corrects ? corrections_.data() : nullptr; }
   /// The layer by bands of images; null where it does not fit.
   const BandProduct* bands() const { return bands_.get(); }
-  /// The whole layer with its weights in registers; null where it does not fit.
+  /// The whole layer with its weights in registers; null where it does not fit, and for sums alone.
   const WeightStationaryLayer* stationary() const { return stationary_.get(); }
   std::size_t bytes() const;
 

@@ -1,9 +1,11 @@
 import { expect } from 'chai';
+import type { Attackable } from '../../lib/attacks/attackable.js';
 import { measurePerturbation } from '../../lib/attacks/ball.js';
 import { crossEntropy } from '../../lib/attacks/objective.js';
 import { KeptWalk } from '../../lib/attacks/recorded-walk.js';
 import { type AttackSpec, resolveAttack, runAttack } from '../../lib/attacks/registry.js';
 import { toFloatImages } from '../../lib/data/dataset.js';
+import { HardbitError } from '../../lib/errors.js';
 import { evaluateAttack } from '../../lib/evaluation/attack.js';
 import { evaluateClean } from '../../lib/evaluation/clean.js';
 import { evaluateTransfer } from '../../lib/evaluation/transfer.js';
@@ -109,6 +111,35 @@ describeOnGpu('attacks on a GPU', () => {
     });
   }
 
+  it('queue steps one by one where there is no room for a recorded one', () => {
+    using both = onBoth(channels, 3);
+    const attack = resolveAttack('pgd', { epsilon: 0.2, steps: 6 });
+    scope(() => {
+      const { images, labels } = noisy(4, both.cpu.inputShape, both.cpu.classes).to('cuda');
+      const x = toFloatImages(images);
+      const attackable = both.gpu.attackable();
+      const expected = runAttack(attack, attackable, x, labels, { seed: 1 }).adversarial.toFloat32Array();
+      for (const recorded of [undefined, new KeptWalk()]) {
+        let calls = 0;
+        // The first step runs; what follows is recorded for others, then for this batch alone, then queued.
+        const full: Attackable = {
+          ...attackable,
+          vjp(at, cotangent) {
+            calls += 1;
+            if (calls > 1 && calls < (recorded === undefined ? 3 : 4)) {
+              throw new HardbitError('ERR_HARDBIT_MEMORY', 'The GPU is full.');
+            }
+            return attackable.vjp(at, cotangent);
+          },
+        };
+        const { adversarial } = runAttack(attack, full, x, labels, { seed: 1, recorded });
+        expect(adversarial.toFloat32Array()).to.deep.equal(expected);
+        expect(calls).to.equal(recorded === undefined ? 7 : 8);
+        recorded?.dispose();
+      }
+    });
+  });
+
   it('leave no memory behind that a recorded step had', async () => {
     using both = onBoth(channels, 3);
     const data = noisy(8, both.cpu.inputShape, both.cpu.classes);
@@ -117,7 +148,7 @@ describeOnGpu('attacks on a GPU', () => {
     const first = await measure();
     const { liveTensors } = memoryInfo();
     expect((await measure()).adversarialAccuracy).to.equal(first.adversarialAccuracy);
-    expect(memoryInfo().liveTensors).to.equal(liveTensors);
+    expect(memoryInfo().liveTensors).to.be.at.most(liveTensors); // forgotten ones of other tests may be collected meanwhile
   });
 
   it('have the int8 gradients of the cpu through binary convolutions, pooling and signs, bit by bit', () => {
@@ -272,7 +303,7 @@ describeOnGpu('attacks on a GPU', () => {
     worst.adversarial?.dispose();
     // Networks keep their quantized weights until they change.
     for (const model of [both.cpu, both.gpu]) model.invalidate();
-    expect(memoryInfo().liveTensors).to.equal(before);
+    expect(memoryInfo().liveTensors).to.be.at.most(before); // as above
     for (const each of [data, there]) each.dispose();
   });
 });
