@@ -16,7 +16,7 @@ filter='*Kernel*:*Product*:*Limits*:*Bits*:*Binary*:*Codes*:*Discretize*:*Sign*:
 filter+=':-*generic*:BatchNormSign*:*LargeShapes*:*DeathTest*'
 
 # Files without such suites.
-without='/(allocator|attack.*|batch_norm.*|concurrency|conv2d|dense|dropout|elementwise|fold|loss|optimizer|ordered_float|packed_sha256'
+without='/(allocator|attack.*|batch_norm.*|concurrency|conv2d|dense|dropout|elementwise|external_memory|fold|loss|optimizer|ordered_float|packed_sha256'
 without+='|random|readers|rows|runtime|tensor)_test'
 
 packages='Debian and Ubuntu: apt-get install g++-aarch64-linux-gnu qemu-user googletest'

@@ -1,6 +1,7 @@
 #pragma once
 #include <napi.h>
 
+#include "node/external_memory.h"
 #include "runtime/tensor.h"
 
 namespace hardbit::node {
@@ -16,6 +17,7 @@ class Addon : public Napi::Addon<Addon> {
   /// The tensor that the handle being constructed takes over; null where JavaScript calls the constructor
   /// itself.
   Tensor* pending = nullptr;
+  ExternalMemory external_memory;
 };
 
 }  // namespace hardbit::node

@@ -26,6 +26,10 @@ std::int64_t charge_of(const Tensor& tensor) {
 #endif
 }
 
+void tell(Napi::BasicEnv env, std::int64_t bytes) {
+  if (bytes != 0) Napi::MemoryManagement::AdjustExternalMemory(env, bytes);
+}
+
 template <class Array>
 Napi::Value copy_out(Napi::Env env, const Tensor& tensor, std::size_t element_size) {
   const std::size_t bytes = tensor.byte_length();
@@ -73,15 +77,13 @@ TensorHandle::TensorHandle(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   info.This().As<Napi::Object>().TypeTag(&tag);
   tensor_ = std::move(*pending);
   guarded(info.Env(), [&] { charged_ = charge_of(tensor_); });
-  Napi::MemoryManagement::AdjustExternalMemory(info.Env(), charged_);
+  tell(info.Env(), Addon::of(info.Env()).external_memory.take(charged_));
 }
 
-void TensorHandle::Finalize(Napi::BasicEnv env) { release(env); }
-
-void TensorHandle::release(Napi::BasicEnv env) {
+void TensorHandle::Finalize(Napi::BasicEnv env) {
   if (!tensor_.defined()) return;
   tensor_ = Tensor();
-  Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(charged_, 0));
+  tell(env, -charged_);
 }
 
 const Tensor& TensorHandle::live(const char* member) const {
@@ -149,6 +151,10 @@ void TensorHandle::write(const Napi::CallbackInfo& info) {
   });
 }
 
-void TensorHandle::dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+void TensorHandle::dispose(const Napi::CallbackInfo& info) {
+  if (!tensor_.defined()) return;
+  tensor_ = Tensor();
+  tell(info.Env(), Addon::of(info.Env()).external_memory.give_back(charged_));
+}
 
 }  // namespace hardbit::node

@@ -6,7 +6,8 @@
 namespace hardbit::node {
 
 /// What JavaScript holds of a tensor: one reference to its storage, dropped by dispose() or the finalizer. V8
-/// is told of the bytes, so that garbage collection feels them; a view counts like its base.
+/// is told of the bytes (external_memory.h), so that garbage collection feels them; a view counts like its
+/// base.
 class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
  public:
   static Napi::Function define(Napi::Env env);
@@ -32,7 +33,6 @@ class TensorHandle : public Napi::ObjectWrap<TensorHandle> {
 
   /// The tensor, or ERR_HARDBIT_DISPOSED.
   const Tensor& live(const char* member) const;
-  void release(Napi::BasicEnv env);
 
   Tensor tensor_;
   std::int64_t charged_ = 0;

@@ -1,3 +1,4 @@
+import { constants, PerformanceObserver } from 'node:perf_hooks';
 import { setImmediate as turn } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -169,6 +170,28 @@ describe('Tensor', () => {
     }
     // When it comes is V8's affair, and later in a process that has run for long.
     expect(most).to.be.below(900);
+  });
+
+  it('what is disposed of again and again brings no garbage collector', async () => {
+    let collections = 0;
+    const observer = new PerformanceObserver((list) => {
+      for (const entry of list.getEntries()) {
+        const { kind } = (entry as unknown as { detail: { kind: number } }).detail;
+        if (kind !== constants.NODE_PERFORMANCE_GC_MINOR) collections++;
+      }
+    });
+    const step = () => {
+      const tensors = Array.from({ length: 100 }, () => Tensor.from('u8', [2_000_000]));
+      for (const tensor of tensors) tensor.dispose();
+    };
+    step();
+    observer.observe({ entryTypes: ['gc'] });
+    for (let i = 0; i < 10; i++) step();
+    await turn();
+    await turn();
+    observer.disconnect();
+    // Without the reserve, one or two at every step; the runner has a heap of its own.
+    expect(collections).to.be.below(5);
   });
 
   it('the garbage collector frees what was forgotten', async () => {
