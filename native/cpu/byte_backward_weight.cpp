@@ -244,9 +244,43 @@ class WeightGradient {
     }
   }
 
-  /// dy rounded, by output channel, packed.
+  /// dy rounded, and packed as the product's weights: [output channel][pixel].
   void fill_outputs(const Chunk& chunk, const Layout& layout) {
-    std::uint8_t* const outputs = reserve(outputs_, conv_.m * layout.pixels);
+    const ProductKernel& kernel = kernels_.product;
+    const std::int64_t words = layout.pixels / 4;
+    packed_group_ = round_up(static_cast<std::int64_t>(kernel.packed_bytes(group_outputs_, words)), 64);
+    std::uint8_t* const packed = reserve(packed_, conv_.geometry.groups * packed_group_);
+    const std::int64_t pixels = chunk.images * chunk.rows() * layout.row;
+    const std::int64_t used = layout.flat ? round_up(pixels, segment_bytes) : pixels;
+    if (kernel.pack_rows == nullptr) {
+      std::uint8_t* const outputs = reserve(outputs_, conv_.m * layout.pixels);
+      round_outputs(chunk, layout, [&](const std::uint8_t* bytes, std::int64_t pixel, std::int64_t count) {
+        kernels_.gradient.transpose(bytes, conv_.m, count, conv_.m, zero_byte, outputs + pixel,
+                                    layout.pixels);
+      });
+      for (std::int64_t m = 0; m < conv_.m; ++m)
+        std::memset(outputs + m * layout.pixels + used, 0, static_cast<std::size_t>(layout.pixels - used));
+      pack(outputs, words, packed);
+      return;
+    }
+    round_outputs(chunk, layout, [&](const std::uint8_t* bytes, std::int64_t pixel, std::int64_t count) {
+      for (std::int64_t group = 0; group < conv_.geometry.groups; ++group) {
+        kernel.pack_rows(bytes + group * group_outputs_, conv_.m, group_outputs_, count / 4, zero_byte, words,
+                         packed + group * packed_group_ + pixel * kernel.lanes);
+      }
+    });
+    for (std::int64_t group = 0; group < conv_.geometry.groups; ++group) {
+      for (std::int64_t m = 0; m < group_outputs_; m += kernel.lanes) {
+        std::memset(packed + group * packed_group_ + m * layout.pixels + used * kernel.lanes, 0,
+                    static_cast<std::size_t>((layout.pixels - used) * kernel.lanes));
+      }
+    }
+  }
+
+  /// Calls take(bytes [count][m], pixel, count) with what dy becomes, some pixels at a time; both numbers are
+  /// whole eights.
+  template <class Take>
+  void round_outputs(const Chunk& chunk, const Layout& layout, const Take& take) {
     const std::int64_t length = conv_.ow * conv_.m;
     // A few rows at a time, which begin at whole eights of pixels.
     std::int64_t block = divide_up(64, layout.row);
@@ -274,36 +308,25 @@ class WeightGradient {
         }
         std::memset(bytes + count * layout.row * conv_.m, zero_byte,
                     static_cast<std::size_t>((pixels - count * layout.row) * conv_.m));
-        kernels_.gradient.transpose(bytes, conv_.m, pixels, conv_.m, zero_byte,
-                                    outputs + b * block * layout.row, layout.pixels);
+        take(bytes, b * block * layout.row, pixels);
       }
     });
+  }
 
-    const std::int64_t used = layout.flat ? round_up(rows * layout.row, segment_bytes) : rows * layout.row;
-    if (layout.pixels > used) {
-      for (std::int64_t m = 0; m < conv_.m; ++m) {
-        std::memset(outputs + m * layout.pixels + used, 0, static_cast<std::size_t>(layout.pixels - used));
-      }
-    }
-
+  /// outputs [m][words of four pixels], packed.
+  void pack(const std::uint8_t* outputs, std::int64_t words, std::uint8_t* packed) const {
     const ProductKernel& kernel = kernels_.product;
-    const std::int64_t group_bytes =
-        round_up(static_cast<std::int64_t>(kernel.packed_bytes(group_outputs_, layout.pixels / 4)), 64);
-    std::uint8_t* const packed = reserve(packed_, conv_.geometry.groups * group_bytes);
-    const std::int64_t panels = divide_up(group_outputs_, kernel.nr);
-    parallel_for(conv_.geometry.groups * panels, element_grain / (layout.pixels * kernel.nr) + 1,
+    parallel_for(conv_.geometry.groups * panels_, element_grain / (words * 4 * kernel.nr) + 1,
                  [&](std::int64_t begin, std::int64_t end) {
                    for (std::int64_t i = begin; i < end; ++i) {
-                     const std::int64_t group = i / panels;
-                     const std::int64_t channel = i % panels * kernel.nr;
-                     kernel.pack(
-                         reinterpret_cast<const std::uint32_t*>(outputs + (group * group_outputs_ + channel) *
-                                                                              layout.pixels),
-                         std::min<std::int64_t>(kernel.nr, group_outputs_ - channel), layout.pixels / 4,
-                         packed + group * group_bytes + kernel.packed_bytes(channel, layout.pixels / 4));
+                     const std::int64_t group = i / panels_;
+                     const std::int64_t channel = i % panels_ * kernel.nr;
+                     kernel.pack(reinterpret_cast<const std::uint32_t*>(
+                                     outputs + (group * group_outputs_ + channel) * words * 4),
+                                 std::min<std::int64_t>(kernel.nr, group_outputs_ - channel), words,
+                                 packed + group * packed_group_ + kernel.packed_bytes(channel, words));
                    }
                  });
-    packed_group_ = group_bytes;
   }
 
   /// Windows of a group: its channels' taps, and the ones where they are needed.

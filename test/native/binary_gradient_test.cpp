@@ -341,6 +341,41 @@ TEST(GradientKernels, ScaleOnEveryRow) {
   }
 }
 
+/// Rows of a large gradient, which may go past the caches.
+TEST(GradientKernels, ScaleToFarRowsOnEveryRow) {
+  if (!on_cpu()) GTEST_SKIP() << "the cpu's own";
+  std::mt19937 random(1);
+  constexpr std::int64_t stride = 8192;
+  for (const std::int64_t rows : {16, 32, 33}) {
+    for (const std::int64_t columns : {16, 40}) {
+      std::vector<std::int32_t> sums(static_cast<std::size_t>(rows * columns));
+      for (auto& v : sums) v = static_cast<std::int32_t>(random());
+      const std::vector<std::int32_t> minus(static_cast<std::size_t>(columns), 3);
+      const auto scale = test::random_floats(columns, 1);
+      const auto drop = test::random_floats(columns, 2);
+      for_each_gradient_row([&](const cpu::GradientKernels& kernels) {
+        const test::Guarded<float> out(static_cast<std::size_t>((columns - 1) * stride + rows));
+        float untouched;
+        std::memcpy(&untouched, out.data() + rows, sizeof untouched);
+        kernels.scale_transposed(sums.data(), rows, columns, columns, minus.data(), scale.data(), drop.data(),
+                                 false, stride, out.data());
+        ASSERT_TRUE(out.intact());
+        for (std::size_t i = 0; i < out.size(); ++i) {
+          const std::size_t c = i / stride;
+          const std::size_t r = i % stride;
+          if (r >= static_cast<std::size_t>(rows)) {
+            ASSERT_EQ(out.data()[i], untouched);
+            continue;
+          }
+          const auto sum = static_cast<std::uint32_t>(sums[r * static_cast<std::size_t>(columns) + c]);
+          ASSERT_EQ(out.data()[i],
+                    static_cast<float>(static_cast<std::int32_t>(sum - 3)) * scale[c] * drop[c]);
+        }
+      });
+    }
+  }
+}
+
 // -- convolutions
 
 std::vector<std::int64_t> integers(const Tensor& codes) {

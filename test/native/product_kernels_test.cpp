@@ -334,6 +334,41 @@ TEST_P(ProductKernelTest, EveryShapeOfWindow) {
   }
 }
 
+TEST_P(ProductKernelTest, PacksBytesByRowsAsByChannels) {
+  const ProductKernel& kernel = GetParam();
+  if (kernel.operand == Operand::bits || kernel.isa == Isa::neon) {
+    ASSERT_EQ(kernel.pack_rows, nullptr);
+    GTEST_SKIP() << "has no such packing";
+  }
+  for (std::int64_t channels = 1; channels <= 2 * kernel.nr + 1; ++channels) {
+    const auto words = static_cast<std::int64_t>(1 + random() % 12);
+    const auto pitch = channels + static_cast<std::int64_t>(random() % 3);
+    const auto flip = static_cast<std::uint8_t>(random());
+    Guarded<std::uint8_t> rows(static_cast<std::size_t>((4 * words - 1) * pitch + channels));
+    for (std::size_t i = 0; i < rows.size(); ++i) rows.data()[i] = static_cast<std::uint8_t>(random());
+    std::vector<std::uint8_t> w(static_cast<std::size_t>(channels * words * 4));
+    for (std::int64_t c = 0; c < channels; ++c) {
+      for (std::int64_t k = 0; k < 4 * words; ++k)
+        w[static_cast<std::size_t>(c * words * 4 + k)] = rows.data()[k * pitch + c] ^ flip;
+    }
+    std::vector<std::uint32_t> numbers(w.size() / 4);
+    std::memcpy(numbers.data(), w.data(), w.size());
+    std::vector<std::uint8_t> expected(kernel.packed_bytes(channels, words));
+    kernel.pack(numbers.data(), channels, words, expected.data());
+
+    Guarded<std::uint8_t> packed(expected.size());
+    const auto first = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(words));
+    for (const auto& [from, count] : {std::pair{std::int64_t{0}, first}, std::pair{first, words - first}}) {
+      kernel.pack_rows(rows.data() + 4 * from * pitch, pitch, channels, count, flip, words,
+                       packed.data() + from * 4 * kernel.lanes);
+    }
+    ASSERT_TRUE(packed.intact()) << channels;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_EQ(packed.data()[i], expected[i]) << channels << " channels, " << words << " words, byte " << i;
+    }
+  }
+}
+
 TEST_P(ProductKernelTest, WindowsWithoutSomeTaps) {
   if (GetParam().operand != Operand::bits) GTEST_SKIP() << "bits alone";
   for (int i = 0; i < 200; ++i) {

@@ -7,7 +7,28 @@
 namespace hardbit::cpu {
 namespace {
 
+// GCC 12 would gather the sixteen numbers of a row one by one.
 struct WideSource {
+  static void scale_row(const std::int32_t* sums, const std::int32_t* minus, const float* factor,
+                        const float* drop, float (&row)[side]) {
+    const __m512 x =
+        _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(sums), _mm512_loadu_si512(minus)));
+    _mm512_store_ps(row, _mm512_mul_ps(_mm512_mul_ps(x, _mm512_loadu_ps(factor)), _mm512_loadu_ps(drop)));
+  }
+
+  static void put(const float (&row)[side], bool add, bool past, float* out) {
+    const __m512 x = _mm512_load_ps(row);
+    if (add) {
+      _mm512_storeu_ps(out, _mm512_add_ps(_mm512_loadu_ps(out), x));
+    } else if (past && reinterpret_cast<std::uintptr_t>(out) % 64 == 0) {
+      _mm512_stream_ps(out, x);
+    } else {
+      _mm512_storeu_ps(out, x);
+    }
+  }
+
+  static void end_rows() { _mm_sfence(); }
+
   static void load(const std::uint8_t* from, std::int64_t width, std::uint64_t (&bytes)[lanes]) {
     const __mmask64 first = width < 64 ? (__mmask64{1} << width) - 1 : ~__mmask64{0};
     _mm512_store_si512(bytes, _mm512_maskz_loadu_epi8(first, from));

@@ -16,6 +16,11 @@ constexpr int side = 16;  // of a tile of floats
 
 constexpr int lanes = 8;  // of 64 bits, side by side
 
+/// a − b, wrapping around.
+std::int32_t difference(std::int32_t a, std::int32_t b) {
+  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) - static_cast<std::uint32_t>(b));
+}
+
 /// Columns of eight bytes: column c is of[c % 8][c / 8].
 struct Columns {
   alignas(64) std::uint64_t of[8][lanes];
@@ -73,6 +78,22 @@ struct PlainSource {
     }
   }
 
+  /// row[j] = (sums[j] − minus[j]) · factor[j] · drop[j], of one row of a tile.
+  static void scale_row(const std::int32_t* sums, const std::int32_t* minus, const float* factor,
+                        const float* drop, float (&row)[side]) {
+    for (int j = 0; j < side; ++j)
+      row[j] = static_cast<float>(difference(sums[j], minus[j])) * factor[j] * drop[j];
+  }
+
+  /// A row of a tile, added to what stands there where `add`. `past`: nobody needs it soon, it may go past
+  /// the caches.
+  static void put(const float (&row)[side], bool add, bool /*past*/, float* out) {
+    for (int i = 0; i < side; ++i) out[i] = add ? out[i] + row[i] : row[i];
+  }
+
+  /// Behind the last row: other threads see them from here on.
+  static void end_rows() {}
+
   static void transpose(float (&tile)[side][side]) {
     for (int i = 1; i < side; ++i) {
       for (int j = 0; j < i; ++j) {
@@ -123,11 +144,6 @@ struct PlainSource {
     }
   }
 };
-
-/// a − b, wrapping around.
-std::int32_t difference(std::int32_t a, std::int32_t b) {
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(a) - static_cast<std::uint32_t>(b));
-}
 
 std::uint32_t larger(std::uint32_t a, std::uint32_t b) { return a > b ? a : b; }
 
@@ -244,6 +260,8 @@ template <class Source>
 void scale_transposed(const std::int32_t* sums, std::int64_t rows, std::int64_t pitch, std::int64_t columns,
                       const std::int32_t* minus, const float* factor, const float* drop, bool add,
                       std::int64_t stride, float* out) {
+  // Of more than half a second-level cache nothing would be left there.
+  const bool past = stride * columns >= 1 << 17;
   for (std::int64_t c = 0; c < columns; c += side) {
     const auto width = static_cast<int>(columns - c < side ? columns - c : side);
     for (std::int64_t r = 0; r < rows; r += side) {
@@ -252,9 +270,7 @@ void scale_transposed(const std::int32_t* sums, std::int64_t rows, std::int64_t 
       for (int i = 0; i < height; ++i) {
         const std::int32_t* const from = sums + (r + i) * pitch + c;
         if (width == side) {
-          for (int j = 0; j < side; ++j) {
-            tile[i][j] = static_cast<float>(difference(from[j], minus[c + j])) * factor[c + j] * drop[c + j];
-          }
+          Source::scale_row(from, minus + c, factor + c, drop + c, tile[i]);
         } else {
           for (int j = 0; j < width; ++j) {
             tile[i][j] = static_cast<float>(difference(from[j], minus[c + j])) * factor[c + j] * drop[c + j];
@@ -263,14 +279,7 @@ void scale_transposed(const std::int32_t* sums, std::int64_t rows, std::int64_t 
       }
       if (width == side && height == side) {
         Source::transpose(tile);
-        for (int j = 0; j < side; ++j) {
-          float* const to = out + (c + j) * stride + r;
-          if (add) {
-            for (int i = 0; i < side; ++i) to[i] += tile[j][i];
-          } else {
-            for (int i = 0; i < side; ++i) to[i] = tile[j][i];
-          }
-        }
+        for (int j = 0; j < side; ++j) Source::put(tile[j], add, past, out + (c + j) * stride + r);
         continue;
       }
       for (int j = 0; j < width; ++j) {
@@ -279,6 +288,7 @@ void scale_transposed(const std::int32_t* sums, std::int64_t rows, std::int64_t 
       }
     }
   }
+  Source::end_rows();
 }
 
 /// A row of the table; `Source` makes the draws and turns tiles of floats.

@@ -95,6 +95,12 @@ struct ProductKernel {
   /// w is [channels][words]; missing channels up to a multiple of `lanes` are zeros. The channels from any
   /// multiple of `nr` on begin at packed_bytes(that multiple, words).
   void (*pack)(const std::uint32_t* w, std::int64_t channels, std::int64_t words, void* packed);
+  /// Bytes that lie by k instead: w is [4·count][pitch], of which `channels` count, each ^ flip. They become
+  /// `count` of the `words` words of every channel, and packed is where the first of those lies: 4·lanes
+  /// bytes a word behind where pack() begins. Null for bits, and where packed weights hold more than their
+  /// words (NEON).
+  void (*pack_rows)(const std::uint8_t* w, std::int64_t pitch, std::int64_t channels, std::int64_t count,
+                    std::uint8_t flip, std::int64_t words, void* packed) = nullptr;
   void (*store_bits)(const ProductTile& tile, const BitStore& store);
   void (*store_i16)(const ProductTile& tile, const SumStore<std::int16_t>& store);
   void (*store_i32)(const ProductTile& tile, const SumStore<std::int32_t>& store);

@@ -21,6 +21,43 @@ struct Integers {
   static constexpr int lanes = 8;
 
   static Vector load_any(const void* bytes) { return _mm256_loadu_si256(static_cast<const __m256i*>(bytes)); }
+  static constexpr int wide = 32;
+
+  static void interleave(const std::uint8_t* rows, std::int64_t pitch, std::int64_t width, std::uint8_t flip,
+                         std::int64_t at, std::uint8_t* const* groups) {
+    alignas(32) std::uint8_t some[4][wide] = {};
+    if (width < wide) {
+      for (int i = 0; i < 4; ++i) {
+        for (std::int64_t c = 0; c < width; ++c) some[i][c] = rows[i * pitch + c] ^ flip;
+      }
+      rows = some[0];
+      pitch = wide;
+      flip = 0;
+    }
+    const Vector flips = _mm256_set1_epi8(static_cast<char>(flip));
+    const auto row = [&](int i) { return _mm256_xor_si256(load_any(rows + i * pitch), flips); };
+    const auto store_any = [at](std::uint8_t* group, Vector words) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(group + at), words);
+    };
+    const Vector a = row(0);
+    const Vector b = row(1);
+    const Vector c = row(2);
+    const Vector d = row(3);
+    // Words of channels 0 … 3 of each sixteen, of 4 … 7, 8 … 11 and 12 … 15; then the sixteens apart.
+    const Vector ab = _mm256_unpacklo_epi8(a, b);
+    const Vector cd = _mm256_unpacklo_epi8(c, d);
+    const Vector ab_high = _mm256_unpackhi_epi8(a, b);
+    const Vector cd_high = _mm256_unpackhi_epi8(c, d);
+    const Vector u0 = _mm256_unpacklo_epi16(ab, cd);
+    const Vector u1 = _mm256_unpackhi_epi16(ab, cd);
+    const Vector u2 = _mm256_unpacklo_epi16(ab_high, cd_high);
+    const Vector u3 = _mm256_unpackhi_epi16(ab_high, cd_high);
+    store_any(groups[0], _mm256_permute2x128_si256(u0, u1, 0x20));
+    if (width > 8) store_any(groups[1], _mm256_permute2x128_si256(u2, u3, 0x20));
+    if (width > 16) store_any(groups[2], _mm256_permute2x128_si256(u0, u1, 0x31));
+    if (width > 24) store_any(groups[3], _mm256_permute2x128_si256(u2, u3, 0x31));
+  }
+
   static Vector zero() { return _mm256_setzero_si256(); }
   static Vector add(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
   static Vector load(const std::uint32_t* words) { return load_any(words); }
@@ -98,6 +135,8 @@ struct Lookups {
 };
 
 struct Bytes {
+  static constexpr bool one_plane = true;
+
   static __m256i step(__m256i sum, __m256i x, __m256i w) {
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), _mm256_set1_epi16(1)));
   }

@@ -33,6 +33,19 @@ void pack(const std::uint32_t* w, std::int64_t channels, std::int64_t words, voi
   pack_words(w, channels, words, static_cast<std::uint32_t*>(packed));
 }
 
+void pack_rows(const std::uint8_t* w, std::int64_t pitch, std::int64_t channels, std::int64_t count,
+               std::uint8_t flip, std::int64_t words, void* packed) {
+  for (std::int64_t c = 0; c < groups_of(channels) * lanes; c += lanes) {
+    std::uint8_t* out = static_cast<std::uint8_t*>(packed) + c * words * 4;
+    for (std::int64_t k = 0; k < count; ++k) {
+      for (std::int64_t lane = c; lane < c + lanes; ++lane) {
+        for (std::int64_t i = 4 * k; i < 4 * k + 4; ++i)
+          *out++ = lane < channels ? static_cast<std::uint8_t>(w[i * pitch + lane] ^ flip) : std::uint8_t{0};
+      }
+    }
+  }
+}
+
 void pack_float(const float* w, std::int64_t channels, std::int64_t k, float* packed) {
   pack_words(w, channels, k, packed);
 }
@@ -185,6 +198,7 @@ const ProductKernel bytes_generic = {.name = "bytes_4x8_generic",
                                      .lanes = lanes,
                                      .packed_bytes = packed_bytes,
                                      .pack = pack,
+                                     .pack_rows = pack_rows,
                                      .store_bits = store_bits<Bytes>,
                                      .store_i16 = store_sums<Bytes, std::int16_t>,
                                      .store_i32 = store_sums<Bytes, std::int32_t>};

@@ -25,6 +25,11 @@
 //   Mask,
 //                                       or a Vector that becomes i16, i32 or f32
 //   broadcast(number), first(vector)    for limits: a lane's bits
+//   wide, interleave(rows, pitch, width, flip, at, groups)
+//                                       of bytes: four rows of `width` ≤ wide bytes, ^ flip, become wide /
+//                                       lanes groups of `lanes` words, one byte a row in each, at bytes
+//                                       behind groups[g]; zeros behind `width`, and groups that begin there
+//                                       are not written
 
 namespace hardbit::cpu::tile {
 
@@ -50,6 +55,20 @@ void pack(const std::uint32_t* w, std::int64_t channels, std::int64_t words, voi
   pack_words<V>(w, channels, words, static_cast<std::uint32_t*>(packed));
 }
 
+template <class V>
+void pack_rows(const std::uint8_t* w, std::int64_t pitch, std::int64_t channels, std::int64_t count,
+               std::uint8_t flip, std::int64_t words, void* packed) {
+  constexpr std::int64_t word = 4 * V::lanes;
+  auto* const out = static_cast<std::uint8_t*>(packed);
+  for (std::int64_t c = 0; c < channels; c += V::wide) {
+    const std::int64_t width = channels - c < V::wide ? channels - c : V::wide;
+    std::uint8_t* groups[V::wide / V::lanes];
+    for (std::int64_t g = 0; g < V::wide / V::lanes; ++g) groups[g] = out + (c / V::lanes + g) * words * word;
+    for (std::int64_t k = 0; k < count; ++k)
+      V::interleave(w + 4 * k * pitch + c, pitch, width, flip, k * word, groups);
+  }
+}
+
 /// Weights that windows do not meet, see ProductTile; nothing costs nothing.
 struct All {
   static constexpr std::int64_t skip = 0;
@@ -60,12 +79,16 @@ struct Some {
   std::int64_t rest;
 };
 
-/// The rows' pointers stay in registers; one index moves along all of them.
-template <class V, class Arithmetic, class Met, int rows, int vectors>
+/// The rows' pointers stay in registers; one index moves along all of them. Weights come from the second
+/// cache: with `ahead` they are asked for Arithmetic::ahead vectors before they are used, which costs
+/// registers that short segments need for themselves.
+template <class V, class Arithmetic, bool ahead, class Met, int rows, int vectors>
 [[gnu::always_inline]] inline void sums_of(const Windows& windows, int planes, std::ptrdiff_t plane_pitch,
                                            const typename V::Word* packed, const Met& met,
                                            typename V::Vector (&sums)[rows][vectors]) {
   const std::int64_t group = (windows.segments * windows.segment_words + met.rest) * V::lanes;
+  const std::ptrdiff_t run = windows.segment_words * 4;
+  const std::ptrdiff_t* const last = windows.offsets + windows.segments;
   const std::uint8_t* x[rows];
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
@@ -73,15 +96,18 @@ template <class V, class Arithmetic, class Met, int rows, int vectors>
 #pragma GCC unroll 8
     for (int v = 0; v < vectors; ++v) sums[r][v] = V::zero();
   }
-  for (int p = planes - 1;; --p) {  // Horner's rule, the highest plane first
+  const auto add_plane = [&](std::ptrdiff_t plane) __attribute__((always_inline)) {
     const typename V::Word* w = packed;
-    for (std::int64_t s = 0; s < windows.segments; ++s, w += met.skip * V::lanes) {
-      std::ptrdiff_t i = windows.offsets[s] + p * plane_pitch;
-      const std::ptrdiff_t end = i + windows.segment_words * 4;
+    for (const std::ptrdiff_t* offset = windows.offsets; offset != last; ++offset, w += met.skip * V::lanes) {
+      std::ptrdiff_t i = *offset + plane;
+      const std::ptrdiff_t end = i + run;
       for (; i != end; i += 4, w += V::lanes) {
         typename V::Vector weights[vectors];
 #pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v) weights[v] = V::load(w + v * group);
+        for (int v = 0; v < vectors; ++v) {
+          weights[v] = V::load(w + v * group);
+          if constexpr (ahead) __builtin_prefetch(w + v * group + Arithmetic::ahead * V::lanes);
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < rows; ++r) {
           const typename V::Vector word = V::broadcast(x[r] + i);
@@ -90,11 +116,18 @@ template <class V, class Arithmetic, class Met, int rows, int vectors>
         }
       }
     }
-    if (p == 0) break;
+  };
+  if constexpr (requires { Arithmetic::one_plane; }) {
+    add_plane(0);
+  } else {
+    for (int p = planes - 1;; --p) {  // Horner's rule, the highest plane first
+      add_plane(p * plane_pitch);
+      if (p == 0) break;
 #pragma GCC unroll 16
-    for (int r = 0; r < rows; ++r) {
+      for (int r = 0; r < rows; ++r) {
 #pragma GCC unroll 8
-      for (int v = 0; v < vectors; ++v) sums[r][v] = V::add(sums[r][v], sums[r][v]);
+        for (int v = 0; v < vectors; ++v) sums[r][v] = V::add(sums[r][v], sums[r][v]);
+      }
     }
   }
 }
@@ -170,11 +203,16 @@ template <class V, class Arithmetic, class Met, int rows, int vectors>
 void product(const ProductTile& t, const Stores& stores) {
   typename V::Vector sums[rows][vectors];
   const auto* w = static_cast<const std::uint32_t*>(t.w);
-  if constexpr (std::is_same_v<Met, All>) {
-    sums_of<V, Arithmetic>(t.windows, t.planes, t.plane_pitch, w, All{}, sums);
-  } else {
+  constexpr std::int64_t long_segment = 24;  // words
+  if constexpr (!std::is_same_v<Met, All>) {
     w += t.w_first * V::lanes;
-    sums_of<V, Arithmetic>(t.windows, t.planes, t.plane_pitch, w, Some{t.w_skip, t.w_rest}, sums);
+    sums_of<V, Arithmetic, false>(t.windows, t.planes, t.plane_pitch, w, Some{t.w_skip, t.w_rest}, sums);
+  } else if constexpr (!requires { Arithmetic::ahead; }) {
+    sums_of<V, Arithmetic, false>(t.windows, t.planes, t.plane_pitch, w, All{}, sums);
+  } else if (t.windows.segment_words >= long_segment) {
+    sums_of<V, Arithmetic, true>(t.windows, t.planes, t.plane_pitch, w, All{}, sums);
+  } else {
+    sums_of<V, Arithmetic, false>(t.windows, t.planes, t.plane_pitch, w, All{}, sums);
   }
   if (stores.bits != nullptr) {
     store_bits<V>(*stores.bits, t.columns, sums);
@@ -188,7 +226,7 @@ void product(const ProductTile& t, const Stores& stores) {
 template <class V, class Arithmetic, int rows, int vectors>
 void float_product(const FloatTile& t) {
   typename V::Vector sums[rows][vectors];
-  sums_of<V, Arithmetic>(t.windows, 1, 0, t.w, All{}, sums);
+  sums_of<V, Arithmetic, false>(t.windows, 1, 0, t.w, All{}, sums);
 #pragma GCC unroll 16
   for (int r = 0; r < rows; ++r) {
     float* const out = t.out[r];
@@ -266,6 +304,11 @@ void run_float(const FloatTile& t) {
   products.of[t.rows - 1][(t.columns - 1) / V::lanes](t);
 }
 
+template <class V>
+constexpr auto rows_of(Operand operand) {
+  return operand == Operand::bytes ? pack_rows<V> : nullptr;
+}
+
 template <class V, class Arithmetic, int mr, int vectors>
 constexpr ProductKernel kernel(const char* name, Isa isa, Operand operand) {
   static_assert(mr <= max_product_rows && mr * vectors * V::lanes <= max_product_tile);
@@ -277,6 +320,7 @@ constexpr ProductKernel kernel(const char* name, Isa isa, Operand operand) {
           .lanes = V::lanes,
           .packed_bytes = packed_bytes<V>,
           .pack = pack<V>,
+          .pack_rows = rows_of<V>(operand),
           .store_bits = with_bits<run<V, Arithmetic, mr, vectors>>,
           .store_i16 = with_i16<run<V, Arithmetic, mr, vectors>>,
           .store_i32 = with_i32<run<V, Arithmetic, mr, vectors>>};

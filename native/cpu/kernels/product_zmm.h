@@ -18,6 +18,38 @@ struct Integers {
   using Mask = __mmask16;
   static constexpr int lanes = 16;
 
+  static constexpr int wide = 64;
+
+  static void interleave(const std::uint8_t* rows, std::int64_t pitch, std::int64_t width, std::uint8_t flip,
+                         std::int64_t at, std::uint8_t* const* groups) {
+    const __mmask64 first = width < wide ? (__mmask64{1} << width) - 1 : ~__mmask64{0};
+    const __m512i flips = _mm512_maskz_set1_epi8(first, static_cast<char>(flip));
+    const auto row = [&](int i) {
+      return _mm512_xor_si512(_mm512_maskz_loadu_epi8(first, rows + i * pitch), flips);
+    };
+    const __m512i a = row(0);
+    const __m512i b = row(1);
+    const __m512i c = row(2);
+    const __m512i d = row(3);
+    // Words of channels 0 … 3 of each sixteen, of 4 … 7, 8 … 11 and 12 … 15; then the sixteens apart.
+    const __m512i ab = _mm512_unpacklo_epi8(a, b);
+    const __m512i cd = _mm512_unpacklo_epi8(c, d);
+    const __m512i ab_high = _mm512_unpackhi_epi8(a, b);
+    const __m512i cd_high = _mm512_unpackhi_epi8(c, d);
+    const __m512i u0 = _mm512_unpacklo_epi16(ab, cd);
+    const __m512i u1 = _mm512_unpackhi_epi16(ab, cd);
+    const __m512i u2 = _mm512_unpacklo_epi16(ab_high, cd_high);
+    const __m512i u3 = _mm512_unpackhi_epi16(ab_high, cd_high);
+    const __m512i v0 = _mm512_shuffle_i32x4(u0, u1, 0x88);
+    const __m512i v1 = _mm512_shuffle_i32x4(u0, u1, 0xDD);
+    const __m512i v2 = _mm512_shuffle_i32x4(u2, u3, 0x88);
+    const __m512i v3 = _mm512_shuffle_i32x4(u2, u3, 0xDD);
+    _mm512_storeu_si512(groups[0] + at, _mm512_shuffle_i32x4(v0, v2, 0x88));
+    if (width > 16) _mm512_storeu_si512(groups[1] + at, _mm512_shuffle_i32x4(v1, v3, 0x88));
+    if (width > 32) _mm512_storeu_si512(groups[2] + at, _mm512_shuffle_i32x4(v0, v2, 0xDD));
+    if (width > 48) _mm512_storeu_si512(groups[3] + at, _mm512_shuffle_i32x4(v1, v3, 0xDD));
+  }
+
   static Vector zero() { return _mm512_setzero_si512(); }
   static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
   static Vector load(const std::uint32_t* words) { return _mm512_loadu_si512(words); }
@@ -67,6 +99,9 @@ struct Integers {
 
 /// Four products of bytes a lane: by VNNI where the file is compiled with it, else by pairs in 16 bits.
 struct Bytes {
+  static constexpr int ahead = 16;
+  static constexpr bool one_plane = true;
+
   static __m512i step(__m512i sum, __m512i x, __m512i w) {
 #if defined(__AVX512VNNI__)
     return _mm512_dpbusd_epi32(sum, x, w);
