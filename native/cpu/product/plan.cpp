@@ -24,7 +24,7 @@ constexpr std::int64_t patches_bytes = 12 * 1024;
 constexpr std::int64_t most_pixels = 192;
 
 /// See skipping_pays().
-constexpr double skip_cost = 8;
+constexpr double skip_cost = 4;
 
 bool joins_taps(const Conv2d& conv) { return conv.geometry.dilation[1] == 1 && conv.geometry.groups == 1; }
 

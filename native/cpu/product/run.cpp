@@ -1,4 +1,5 @@
 #include <cstring>
+#include <vector>
 
 #include "cpu/product/bit_string.h"
 #include "cpu/product/input_rows.h"
@@ -68,6 +69,13 @@ struct Skip {
   std::int64_t slot;
 };
 
+/// Columns side by side of one border class.
+struct Stretch {
+  std::int64_t border;
+  /// The first column behind them.
+  std::int64_t end;
+};
+
 /// An output row of the convolution.
 struct Row {
   /// The first window, or the first kernel row of the windows cut for patches.
@@ -125,13 +133,12 @@ class Strips {
         windows_(arena.take<const std::uint8_t*>(plan.block)),
         tables_(arena.take<const std::int32_t*>(plan.block)),
         outs_(arena.take<Element*>(plan.block)),
-        across_(arena.take<std::int32_t>(plan.conv.ow)),
+        across_(arena.take<Stretch>(plan.conv.ow)),
         queue_(arena.take<Row>(most_rows_)) {
     segments_.offsets = arena.take<std::ptrdiff_t>(most_segments(plan));
     const std::int64_t classes = plan.skips ? plan.classes() : 0;
     skips_ = arena.take<Skip>(classes);
     skip_offsets_ = arena.take<std::ptrdiff_t>(classes * plan.conv.kh);
-    slots_ = arena.take<std::int32_t>(plan.skips ? plan.block : 0);
     kinds_ = arena.take<const Skip*>(plan.skips ? plan.block : 0);
     patches_ = arena.take<std::uint8_t>(
         plan.path == Path::patches ? plan.block * plan.planes * words(plan.conv.k()) * 8 : 0);
@@ -190,8 +197,11 @@ class Strips {
   void prepare() {
     const ops::Conv2d& conv = plan_.conv;
     across_classes_ = static_cast<std::int64_t>(plan_.across.classes.size());
-    for (std::int64_t j = 0; j < conv.ow; ++j) {
-      across_[j] = plan_.across.of[static_cast<std::size_t>(j)];
+    const std::vector<std::int32_t>& across = plan_.across.of;
+    for (std::int64_t j = conv.ow - 1; j >= 0; --j) {
+      const std::int32_t border = across[static_cast<std::size_t>(j)];
+      const bool goes_on = j + 1 < conv.ow && across_[j + 1].border == border;
+      across_[j] = {.border = border, .end = goes_on ? across_[j + 1].end : j + 1};
     }
     const std::ptrdiff_t pixel = in_place_ ? x_.pixel : plan_.pixel_bytes;
     find_segments(plan_, pixel, in_place_ ? x_.row : plan_.row_bytes, segments_);
@@ -231,17 +241,13 @@ class Strips {
     }
   }
 
-  /// Gives each pixel of a block its place: whole tiles of one class first, then all others.
+  /// Where the pixels of a block go: whole tiles of one class first, then all others.
   void sort(std::int64_t at, std::int64_t count) {
     const std::int64_t mr = plan_.kernel.mr;
     const std::int64_t classes = plan_.classes();
     for (std::int64_t c = 0; c < classes; ++c) skips_[c].count = 0;
-    for_runs(at, count, [&](const Row& row, std::int64_t column, std::int64_t run, std::int64_t first) {
-      for (std::int64_t i = first; i < first + run; ++i) {
-        const auto border = static_cast<std::int32_t>(row.down + across_[column++]);
-        slots_[i] = border;
-        ++skips_[border].count;
-      }
+    for_stretches(at, count, [&](const Row&, std::int64_t border, std::int64_t, std::int64_t run) {
+      skips_[border].count += run;
     });
     std::int64_t slot = 0;
     for (std::int64_t c = 0; c < classes; ++c) {
@@ -252,15 +258,6 @@ class Strips {
       for (const std::int64_t end = slot + skip.whole; slot < end; slot += mr) kinds_[slot / mr] = &skip;
     }
     sorted_ = slot;
-    for (std::int64_t i = 0; i < count; ++i) {
-      Skip& skip = skips_[slots_[i]];
-      if (skip.whole > 0) {
-        --skip.whole;
-        slots_[i] = static_cast<std::int32_t>(skip.slot++);
-      } else {
-        slots_[i] = static_cast<std::int32_t>(slot++);
-      }
-    }
   }
 
   /// Rows of input to make for an output row.
@@ -284,37 +281,68 @@ class Strips {
     }
   }
 
+  /// Calls each(row, border class, first column, columns) for runs of pixels of a row and a class.
+  template <class Each>
+  void for_stretches(std::int64_t at, std::int64_t count, const Each& each) const {
+    for_runs(at, count, [&](const Row& row, std::int64_t column, std::int64_t run, std::int64_t) {
+      for (const std::int64_t end = column + run; column < end;) {
+        const Stretch& stretch = across_[column];
+        const std::int64_t part = std::min(stretch.end, end) - column;
+        each(row, row.down + stretch.border, column, part);
+        column += part;
+      }
+    });
+  }
+
   bool merges() const { return sizeof(Element) == 1 && plan_.merges_groups(); }
 
   /// Fills the arrays for a block at the first tile.
   void point(std::int64_t at, std::int64_t count, std::int64_t table_at, std::int64_t out_at) {
     const bool direct = plan_.path == Path::direct;
-    const std::int64_t table_row = plan_.table_row;
-    const std::int64_t used = (plan_.conv.m + 7) / 8;
-    const std::int64_t rest = words(plan_.conv.m) * 8 - used;
-    const bool pads = sizeof(Element) == 1 && rest > 0 && last_tile_ == plan_.tiles();
     if (skipping_) sort(at, count);
-    const std::int64_t inside = plan_.classes() * table_row;
-    for_runs(at, count, [&](const Row& row, std::int64_t column, std::int64_t run, std::int64_t first) {
+    std::int64_t slot = sorted_;
+    for_stretches(at, count, [&](const Row& row, std::int64_t border, std::int64_t column, std::int64_t run) {
       const std::uint8_t* x = row.x + column * step_;
-      auto* out = reinterpret_cast<Element*>(row.out) + column * out_pixel_;
-      const std::int32_t* const table = sink_.table + row.down * table_row + table_at;
-      for (std::int64_t i = first; i < first + run; ++i) {
-        const std::int64_t to = skipping_ ? slots_[i] : i;
-        if (direct) windows_[to] = x;
-        tables_[to] = table + across_[column++] * table_row + (to < sorted_ ? inside : 0);
-        outs_[to] = out + out_at;
-        if (pads) std::memset(out + used, 0, static_cast<std::size_t>(rest));
-        x += step_;
-        out += out_pixel_;
+      auto* out = reinterpret_cast<Element*>(row.out) + column * out_pixel_ + out_at;
+      const std::int32_t* const table = sink_.table + border * plan_.table_row + table_at;
+      const auto put = [&](std::int64_t& to, std::int64_t n, const std::int32_t* of_class) {
+        if (direct) {
+          for (std::int64_t i = 0; i < n; ++i) windows_[to + i] = x + i * step_;
+        }
+        for (std::int64_t i = 0; i < n; ++i) tables_[to + i] = of_class;
+        for (std::int64_t i = 0; i < n; ++i) outs_[to + i] = out + i * out_pixel_;
+        to += n;
+        x += n * step_;
+        out += n * out_pixel_;
+      };
+      if (skipping_) {
+        Skip& skip = skips_[border];
+        const std::int64_t whole = std::min(run, skip.whole);
+        put(skip.slot, whole, table + plan_.classes() * plan_.table_row);
+        skip.whole -= whole;
+        run -= whole;
       }
+      put(slot, run, table);
     });
+    clear_rest(at, count);
     if (merges()) {
       for (std::int64_t i = 0; i < count; ++i) {
         finals_[i] = outs_[i];
         outs_[i] = reinterpret_cast<Element*>(merged_ + i * merge_pitch_);
       }
     }
+  }
+
+  /// Writes the bits of words behind the last channel that no kernel does: 0.
+  void clear_rest(std::int64_t at, std::int64_t count) {
+    const std::int64_t used = (plan_.conv.m + 7) / 8;
+    const std::int64_t rest = words(plan_.conv.m) * 8 - used;
+    if (sizeof(Element) != 1 || rest == 0 || last_tile_ != plan_.tiles()) return;
+    for_runs(at, count, [&](const Row& row, std::int64_t column, std::int64_t run, std::int64_t) {
+      for (std::byte* out = row.out + column * out_pixel_ + used; run > 0; --run, out += out_pixel_) {
+        std::memset(out, 0, static_cast<std::size_t>(rest));
+      }
+    });
   }
 
   /// The first channel of a group, in elements of `out`.
@@ -368,31 +396,36 @@ class Strips {
   }
 
   void multiply(std::int64_t count, const void* w, int columns) const {
-    const ProductKernel& kernel = plan_.kernel;
-    std::int64_t i = 0;
-    for (; i < sorted_; i += kernel.mr) {
-      const Skip& skip = *kinds_[i / kernel.mr];
-      const ProductTile tile{
-          .windows = {windows_ + i, skip.segments.offsets, skip.segments.count, skip.segments.words},
-          .planes = plan_.planes,
-          .plane_pitch = plane_,
-          .w = w,
-          .rows = kernel.mr,
-          .columns = columns,
-          .w_first = skip.w_first,
-          .w_skip = skip.w_skip,
-          .w_rest = skip.w_rest};
-      sink_.store(kernel, tile, tables_ + i, outs_ + i);
+    const int mr = plan_.kernel.mr;
+    ProductTile tile{.windows = {nullptr, segments_.offsets, segments_.count, segments_.words},
+                     .planes = plan_.planes,
+                     .plane_pitch = plane_,
+                     .w = w,
+                     .rows = mr,
+                     .columns = columns};
+    std::int64_t i = sorted_;
+    for (; i + mr <= count; i += mr) multiply(tile, i);
+    if (i < count) {
+      tile.rows = static_cast<int>(count - i);
+      multiply(tile, i);
+      tile.rows = mr;
     }
-    for (; i < count; i += kernel.mr) {
-      const ProductTile tile{.windows = {windows_ + i, segments_.offsets, segments_.count, segments_.words},
-                             .planes = plan_.planes,
-                             .plane_pitch = plane_,
-                             .w = w,
-                             .rows = static_cast<int>(std::min<std::int64_t>(kernel.mr, count - i)),
-                             .columns = columns};
-      sink_.store(kernel, tile, tables_ + i, outs_ + i);
+    for (i = 0; i < sorted_; i += mr) {
+      const Skip& skip = *kinds_[i / mr];
+      tile.windows.offsets = skip.segments.offsets;
+      tile.windows.segments = skip.segments.count;
+      tile.windows.segment_words = skip.segments.words;
+      tile.w_first = skip.w_first;
+      tile.w_skip = skip.w_skip;
+      tile.w_rest = skip.w_rest;
+      multiply(tile, i);
     }
+  }
+
+  /// A tile from pixel i of the block on.
+  void multiply(ProductTile& tile, std::int64_t i) const {
+    tile.windows.x = windows_ + i;
+    sink_.store(plan_.kernel, tile, tables_ + i, outs_ + i);
   }
 
   /// Puts the groups' bits of each pixel together.
@@ -425,13 +458,12 @@ class Strips {
   const std::int32_t** tables_;
   Element** outs_;
 
-  std::int32_t* across_;  // the border class of each output column
+  Stretch* across_;  // of each output column
   Row* queue_;
   Segments segments_{};
   Skip* skips_;  // of each border class
   std::ptrdiff_t* skip_offsets_;
-  std::int32_t* slots_;  // of each pixel of a block
-  const Skip** kinds_;   // of each tile of one class
+  const Skip** kinds_;  // of each tile of one class
   std::uint8_t* patches_;
   std::int64_t merge_pitch_;
   std::uint8_t* merged_;
