@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 // Draws docs/figures/layers.svg: the fraction of the machine's arithmetic limit that each binary layer reaches, from the
-// documents that `hardbit bench layers --out` and `hardbit bench gradients --out` wrote to docs/results/bench.
+// documents that `hardbit bench layers --out` and `hardbit bench gradients --out` wrote to docs/results/bench/zen-4.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parse, View } from 'vega';
 import { compile } from 'vega-lite';
 
 const root = resolve(import.meta.dirname, '../..');
-const read = (name) => JSON.parse(readFileSync(join(root, 'docs/results/bench', `${name}.json`), 'utf8'));
+const read = (name) => JSON.parse(readFileSync(join(root, 'docs/results/bench/zen-4', `${name}.json`), 'utf8'));
 
 /** "3×3, 64→64, 32², pool, batch 32" as its layer and batch. */
 function split(shape) {

@@ -306,14 +306,11 @@ class Strips {
       auto* out = reinterpret_cast<Element*>(row.out) + column * out_pixel_ + out_at;
       const std::int32_t* const table = sink_.table + border * plan_.table_row + table_at;
       const auto put = [&](std::int64_t& to, std::int64_t n, const std::int32_t* of_class) {
-        if (direct) {
-          for (std::int64_t i = 0; i < n; ++i) windows_[to + i] = x + i * step_;
+        for (const std::int64_t end = to + n; to < end; ++to, x += step_, out += out_pixel_) {
+          if (direct) windows_[to] = x;
+          tables_[to] = of_class;
+          outs_[to] = out;
         }
-        for (std::int64_t i = 0; i < n; ++i) tables_[to + i] = of_class;
-        for (std::int64_t i = 0; i < n; ++i) outs_[to + i] = out + i * out_pixel_;
-        to += n;
-        x += n * step_;
-        out += n * out_pixel_;
       };
       if (skipping_) {
         Skip& skip = skips_[border];
@@ -397,6 +394,8 @@ class Strips {
 
   void multiply(std::int64_t count, const void* w, int columns) const {
     const int mr = plan_.kernel.mr;
+    // One for all calls, changed word by word: a kernel that reads what was just copied in wider pieces
+    // waits.
     ProductTile tile{.windows = {nullptr, segments_.offsets, segments_.count, segments_.words},
                      .planes = plan_.planes,
                      .plane_pitch = plane_,
