@@ -7,7 +7,8 @@ import { parse, View } from 'vega';
 import { compile } from 'vega-lite';
 
 const root = resolve(import.meta.dirname, '../..');
-const read = (name) => JSON.parse(readFileSync(join(root, 'docs/results/bench/zen-4', `${name}.json`), 'utf8'));
+const read = (name) =>
+  JSON.parse(readFileSync(join(root, 'docs/results/bench/zen-4', `${name}.json`), 'utf8'));
 
 /** "3×3, 64→64, 32², pool, batch 32" as its layer and batch. */
 function split(shape) {
