@@ -51,8 +51,10 @@ WorkerPool::~WorkerPool() {
   stopping_ = true;
   while (first_ != nullptr) {
     Task& task = *first_;
+    // Once it is unlocked, a task with running parts may be over, and gone.
+    if (!abandon(task)) continue;
     lock.unlock();
-    cancel(task);
+    task.finished(Task::Outcome::cancelled);
     lock.lock();
   }
   lock.unlock();
@@ -113,17 +115,22 @@ void WorkerPool::unlink(Task& task) {
   --statistics_.queued;
 }
 
+bool WorkerPool::abandon(Task& task) {
+  unlink(task);
+  task.cancelled_ = true;
+  task.parts_ = task.claimed_;
+  ++statistics_.cancelled;
+  return task.ended_ == task.parts_;
+}
+
 bool WorkerPool::cancel(Task& task) {
+  bool ended;
   {
     const std::lock_guard lock(mutex_);
     if (task.claimed_ == task.parts_) return false;
-    unlink(task);
-    task.cancelled_ = true;
-    task.parts_ = task.claimed_;
-    ++statistics_.cancelled;
-    if (task.ended_ != task.parts_) return true;  // the worker of the last part finishes it
+    ended = abandon(task);
   }
-  task.finished(Task::Outcome::cancelled);
+  if (ended) task.finished(Task::Outcome::cancelled);
   return true;
 }
 

@@ -93,6 +93,9 @@ class WorkerPool {
   void work() noexcept;
   /// Removes a task from the queue.
   void unlink(Task& task);
+  /// Cancels a task of the queue; false where a part of it runs, whose worker finishes it. The caller has the
+  /// lock.
+  bool abandon(Task& task);
 
   const int size_;
   mutable std::mutex mutex_;

@@ -1,12 +1,11 @@
 import { setImmediate } from 'node:timers/promises';
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
 import { type DType, native } from '../../lib/native.js';
 import { memoryInfo, runtimeInfo, synchronize } from '../../lib/tensor/runtime.js';
 import { scope } from '../../lib/tensor/scope.js';
 import { Tensor, type TensorData } from '../../lib/tensor/tensor.js';
 import { failure } from '../support/failure.js';
+import { collectGarbage } from '../support/live-tensors.js';
 import { describeOnGpu } from './support.js';
 
 const samples: readonly (readonly [DType, readonly number[], TensorData])[] = [
@@ -63,12 +62,7 @@ describeOnGpu('tensors on a GPU', () => {
     }
     expect(memoryInfo().cudaLiveBytes - before).to.be.below(0.9 * memory);
     // What is still forgotten would stay for the rest of the tests, and slows an emulated GPU down.
-    setFlagsFromString('--expose-gc');
-    const collect = runInNewContext('gc') as () => void;
-    for (let i = 0; i < 10 && memoryInfo().cudaLiveBytes - before >= bytes; i++) {
-      collect();
-      await setImmediate();
-    }
+    for (let i = 0; i < 3 && memoryInfo().cudaLiveBytes - before >= bytes; i++) await collectGarbage();
     expect(memoryInfo().cudaLiveBytes - before).to.be.below(bytes);
     native().emptyCache();
   });

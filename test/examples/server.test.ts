@@ -65,6 +65,17 @@ describe('the example server', function () {
     });
   }
 
+  /** Waits until the server says that so many requests are in work. */
+  async function untilInWork(count: number): Promise<void> {
+    let inWork: unknown;
+    for (let tries = 0; tries < 500; tries++) {
+      inWork = (await call('/statistics')).value['inWork'];
+      if (inWork === count) return;
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(inWork, 'requests in work').to.equal(count);
+  }
+
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), 'hardbit-server-'));
     file = join(folder, 'net.hbit');
@@ -134,15 +145,12 @@ describe('the example server', function () {
   it('survives a client that hangs up in the middle', async () => {
     const { port } = new URL(base);
     for (let i = 0; i < 5; i++) {
-      await new Promise<void>((resolve) => {
-        const socket = connect(Number(port), '127.0.0.1', () => {
-          socket.write('POST /classify HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nabc');
-          setTimeout(() => socket.destroy(), 20);
-        });
-        socket.on('close', () => resolve());
-      });
+      const socket = connect(Number(port), '127.0.0.1');
+      socket.write('POST /classify HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nabc');
+      await untilInWork(1);
+      socket.destroy();
+      await untilInWork(0);
     }
-    expect((await call('/statistics')).value['inWork']).to.equal(0);
   });
 
   it('is measured by the load test', () => {
@@ -172,8 +180,10 @@ describe('the example server', function () {
         socket.write(
           'POST /classify HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/octet-stream\r\ncontent-length: 784\r\n\r\n',
         );
-        setTimeout(() => server.kill('SIGTERM'), 100);
-        setTimeout(() => socket.write(image), 300);
+        untilInWork(1).then(() => {
+          server.kill('SIGTERM');
+          setTimeout(() => socket.write(image), 200);
+        }, reject);
       });
       let text = '';
       socket.setEncoding('utf8').on('data', (part: string) => {

@@ -227,10 +227,13 @@ TEST(PackedPool, WorkersHaveArenasOfTheirOwn) {
 
 TEST(PackedPool, ItsEndCancelsWhatWaitsAndAwaitsWhatRuns) {
   std::latch begun(1);
+  std::latch queued(1);
   std::atomic<bool> ended = false;
   Work running([&](std::int64_t, Arena) {
     begun.count_down();
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    queued.wait();
+    // For the pool's end to begin meanwhile.
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
     ended = true;
   });
   std::atomic<int> runs = 0;
@@ -240,6 +243,7 @@ TEST(PackedPool, ItsEndCancelsWhatWaitsAndAwaitsWhatRuns) {
     pool.submit(running, 1);
     begun.wait();
     pool.submit(waiting, 4);
+    queued.count_down();
   }
   EXPECT_TRUE(ended);
   EXPECT_EQ(running.wait(), Task::Outcome::done);

@@ -1,5 +1,7 @@
 import { writeFileAtomic } from '../../lib/files.js';
 
-/** Overwrites a file many times, each time with one byte value throughout. */
+/** Overwrites a file again and again, each time with one byte value throughout, until the parent hangs up. */
 const [path = '', length = '0'] = process.argv.slice(2);
-for (let i = 0; i < 60; i++) writeFileAtomic(path, new Uint8Array(Number(length)).fill(i));
+let i = 0;
+const timer = setInterval(() => writeFileAtomic(path, new Uint8Array(Number(length)).fill(i++)), 0);
+process.once('disconnect', () => clearInterval(timer));
