@@ -5,24 +5,28 @@ import { HardbitError } from '../errors.js';
 
 export const LOCK_FILE = '.hardbit-lock';
 
-function isAlive(pid: number): boolean {
+/** When a process began, which tells it from a later one of the same number; null where there is none. Linux's proc(5). */
+function startOf(pid: string): string | null {
   try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // The 22nd field, in ticks since the system started; the second is a name in brackets, which may hold anything.
+    const ticks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? '';
+    return `${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}:${ticks}`;
+  } catch {
+    return null;
   }
 }
 
 /**
- * Keeps a second process out of a study's folder. A lock whose process is gone (killed) is taken over.
+ * Keeps a second process out of a study's folder. A lock whose process is gone (killed) is taken over, also where another
+ * has its number by now, as the first process of a container that is started again has.
  *
  * @returns gives the folder free again
  * @throws ERR_HARDBIT_RESUME where another process works in the folder; ERR_HARDBIT_WRITE where it cannot be written.
  */
 export function lockFolder(folder: string): () => void {
   const path = join(folder, LOCK_FILE);
-  const mine = `${process.pid} ${hostname()}\n`;
+  const mine = `${process.pid} ${hostname()} ${startOf(String(process.pid))}\n`;
   for (;;) {
     try {
       writeFileSync(path, mine, { flag: 'wx' });
@@ -42,8 +46,8 @@ export function lockFolder(folder: string): () => void {
     } catch {
       continue; // It was given free between the two calls.
     }
-    const [pid = '', host = ''] = holder.trim().split(' ');
-    if (holder === mine || (host === hostname() && isAlive(Number(pid)))) {
+    const [pid = '', host = '', start] = holder.trim().split(' ');
+    if (host === hostname() && start === startOf(pid)) {
       throw new HardbitError(
         'ERR_HARDBIT_RESUME',
         `Process ${pid} is at work on the study in '${folder}'; wait for it, or give another folder.`,

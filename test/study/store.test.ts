@@ -119,10 +119,16 @@ describe('the lock of a study folder', () => {
 
   it('takes over from a process that is gone, and from an empty file', () => {
     const gone = spawnSync(process.execPath, ['-e', '0']).pid;
-    for (const content of [`${gone} ${hostname()}\n`, '']) {
+    const unlock = lockFolder(folder);
+    const [pid, host, start] = readFileSync(join(folder, LOCK_FILE), 'utf8').trim().split(' ');
+    unlock();
+    expect([pid, host]).to.deep.equal([String(process.pid), hostname()]);
+    // The second is of a process that had this one's number.
+    for (const content of [`${gone} ${host} ${start}\n`, `${pid} ${host} ${start}0\n`, '']) {
       writeFileSync(join(folder, LOCK_FILE), content);
       lockFolder(folder)();
     }
+    expect(readdirSync(folder)).to.deep.equal([]);
   });
 
   it('names the other machine that holds it', () => {
