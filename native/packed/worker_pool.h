@@ -26,8 +26,8 @@ class Task {
   virtual ~Task() = default;
 
   virtual void run(std::int64_t part, Arena arena) noexcept = 0;
-  /// Called once, when no part runs and none will: on the last worker, or within cancel(). The pool does not
-  /// touch the task afterwards.
+  /// Called once, when no part runs and none will: on the last worker, or within cancel() or the pool's end.
+  /// The pool does not touch the task afterwards.
   virtual void finished(Outcome outcome) noexcept = 0;
 
  private:

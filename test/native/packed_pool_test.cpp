@@ -251,6 +251,28 @@ TEST(PackedPool, ItsEndCancelsWhatWaitsAndAwaitsWhatRuns) {
   EXPECT_EQ(runs, 0);
 }
 
+TEST(PackedPool, ItsEndTakesBackThePartsThatNobodyHasBegun) {
+  std::latch begun(1);
+  std::latch queued(1);
+  std::atomic<int> runs = 0;
+  Work work([&](std::int64_t, Arena) {
+    ++runs;
+    begun.count_down();
+    queued.wait();
+    // As above.
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  });
+  {
+    WorkerPool pool(1);
+    pool.submit(work, 5);
+    begun.wait();
+    queued.count_down();
+  }
+  EXPECT_EQ(work.wait(), Task::Outcome::cancelled);
+  EXPECT_EQ(work.times(), 1);
+  EXPECT_EQ(runs, 1);
+}
+
 // Submitters, cancellations and workers at once: every task ends exactly once, and no part runs behind its
 // end.
 TEST(PackedPool, ManyThreads) {
