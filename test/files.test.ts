@@ -144,7 +144,7 @@ describe('files', () => {
         await new Promise((resolve) => setTimeout(resolve, 1));
       }
     } finally {
-      child.disconnect();
+      if (child.connected) child.disconnect();
     }
     expect(await ended).to.equal(0);
     expect(seen.size).to.equal(20);

@@ -5,7 +5,7 @@ import { HardbitError } from '../errors.js';
 
 export const LOCK_FILE = '.hardbit-lock';
 
-/** When a process began, which tells it from a later one of the same number; null where there is none. Linux's proc(5). */
+/** When a process began, which tells it from a later one of the same number; null where proc(5) does not say it. */
 function startOf(pid: string): string | null {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -17,6 +17,18 @@ function startOf(pid: string): string | null {
   }
 }
 
+/** Whether a process that began at `start` still runs; where that is not to be seen, whether any of its number does. */
+function isAtWork(pid: string, start: string | undefined): boolean {
+  try {
+    process.kill(Number(pid), 0);
+  } catch (error) {
+    // Of another user.
+    if ((error as NodeJS.ErrnoException).code !== 'EPERM') return false;
+  }
+  const now = startOf(pid);
+  return now === null || now === start;
+}
+
 /**
  * Keeps a second process out of a study's folder. A lock whose process is gone (killed) is taken over, also where another
  * has its number by now, as the first process of a container that is started again has.
@@ -26,7 +38,7 @@ function startOf(pid: string): string | null {
  */
 export function lockFolder(folder: string): () => void {
   const path = join(folder, LOCK_FILE);
-  const mine = `${process.pid} ${hostname()} ${startOf(String(process.pid))}\n`;
+  const mine = `${process.pid} ${hostname()} ${startOf(String(process.pid)) ?? ''}\n`;
   for (;;) {
     try {
       writeFileSync(path, mine, { flag: 'wx' });
@@ -47,7 +59,7 @@ export function lockFolder(folder: string): () => void {
       continue; // It was given free between the two calls.
     }
     const [pid = '', host = '', start] = holder.trim().split(' ');
-    if (host === hostname() && start === startOf(pid)) {
+    if (host === hostname() && isAtWork(pid, start)) {
       throw new HardbitError(
         'ERR_HARDBIT_RESUME',
         `Process ${pid} is at work on the study in '${folder}'; wait for it, or give another folder.`,
